@@ -1,2 +1,43 @@
-//! Placeholder.
+//! What tokenkeep is about, without any I/O: the token of ten fields that the official Zoho CRM
+//! SDKs store, its secrets as types, the rules by which a find or a save means a stored token, and
+//! the contracts of a store.
+//!
+//! - [`OAuthToken`] is one stored grant of one user; [`AccessToken`], [`RefreshToken`],
+//!   [`GrantToken`] and [`ClientSecret`] are its secrets.
+//! - [`TokenQuery`] is what a find is matched by; [`matching`] has the rules.
+//! - [`TokenStore`] is the six operations that a store must have, [`SharedStore`] what it adds to
+//!   coordinate several processes: compare-and-swap, [leases](Lease), [state](TokenState), pages.
+//! - [`ListStore`] keeps tokens in memory and is the reference; [`TokenTable`] and [`Sidecar`] are
+//!   what it is made of.
+//! - [`StoreError`] says what went wrong and what the caller may do.
+//! - [`Clock`] tells the time to whoever needs it.
 #![forbid(unsafe_code)]
+
+mod clock;
+mod error;
+mod field;
+mod list;
+pub mod matching;
+mod query;
+mod secret;
+pub mod shared;
+mod sidecar;
+mod state;
+mod store;
+mod table;
+mod token;
+
+pub use self::{
+    clock::{Clock, SystemClock, Timestamp},
+    error::{Operation, Outcome, StoreError, StoreErrorKind},
+    field::{Field, FieldError},
+    list::ListStore,
+    query::{QueryKey, TokenQuery},
+    secret::{AccessToken, ClientSecret, GrantToken, RefreshToken},
+    shared::{Lease, LeaseAttempt, Page, Replaced, SharedStore, TokenMeta},
+    sidecar::{Sidecar, SidecarEntry},
+    state::{Environment, TokenState, TokenStatus},
+    store::TokenStore,
+    table::{MAX_ID, Saved, TokenTable, next_id},
+    token::{ClientCredentials, OAuthToken, OAuthTokenBuilder, TokenId},
+};

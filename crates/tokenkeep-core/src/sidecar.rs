@@ -1,0 +1,204 @@
+//! [`Sidecar`]: state and leases of the tokens of one store, for stores that keep them whole.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Lease, LeaseAttempt, OAuthToken, Replaced, StoreError, StoreErrorKind, Timestamp, TokenId,
+    TokenMeta, TokenState, TokenTable,
+    shared::Page,
+    shared::lease::{self, LeaseRecord},
+};
+
+/// What belongs to the tokens of a [`TokenTable`] beyond their ten fields: state, leases, and the
+/// last id given. Holds no secret; its serialised form is the file store's side file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Sidecar {
+    /// The format's version.
+    #[serde(default)]
+    pub version: u32,
+    /// The largest number given as an id.
+    #[serde(default)]
+    pub last_id: u64,
+    /// By token.
+    #[serde(default)]
+    pub tokens: BTreeMap<TokenId, SidecarEntry>,
+}
+
+/// What belongs to one token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SidecarEntry {
+    /// Whose token it was when this was written: an id that an official SDK has given to another
+    /// user since does not inherit this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// The client it was given to then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<TokenState>,
+    /// Its newest lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseRecord>,
+}
+
+impl SidecarEntry {
+    fn belongs_to(&self, token: &OAuthToken) -> bool {
+        let same = |ours: Option<&str>, theirs: Option<&str>| ours.is_none() || ours == theirs;
+        same(self.user_name.as_deref(), token.user_name())
+            && same(self.client_id.as_deref(), token.client_id())
+    }
+}
+
+impl Sidecar {
+    /// The version this code writes.
+    pub const VERSION: u32 = 1;
+
+    /// Drops what belongs to a token that is gone or has become another one.
+    pub fn retain(&mut self, table: &TokenTable) {
+        self.tokens.retain(|id, entry| {
+            table.find_by_id(id).ok().flatten().is_some_and(|token| entry.belongs_to(token))
+        });
+    }
+
+    /// Forgets one token.
+    pub fn remove(&mut self, id: &TokenId) {
+        self.tokens.remove(id);
+    }
+
+    /// Moves what is known of `from` to `to`, where nothing is known of `to` yet.
+    pub fn absorb(&mut self, from: &TokenId, to: &OAuthToken) {
+        let Some(absorbed) = self.tokens.remove(from) else { return };
+        if let Some(entry) = self.entry(to)
+            && entry.state.is_none()
+        {
+            entry.state = absorbed.state;
+        }
+    }
+
+    /// What is known of `token`.
+    #[must_use]
+    pub fn state(&self, token: &OAuthToken) -> Option<&TokenState> {
+        self.tokens.get(token.id()?).filter(|entry| entry.belongs_to(token))?.state.as_ref()
+    }
+
+    /// Writes what is known of `token`.
+    pub fn write_state(&mut self, token: &OAuthToken, state: &TokenState) {
+        if let Some(entry) = self.entry(token) {
+            entry.state = Some(state.clone());
+        }
+    }
+
+    /// Takes the lease of `token`, if nobody has it.
+    pub fn try_lease(
+        &mut self,
+        token: &OAuthToken,
+        holder: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> LeaseAttempt {
+        let (Some(id), Some(entry)) = (token.id().cloned(), self.entry(token)) else {
+            return LeaseAttempt::NoToken;
+        };
+        match lease::take(entry.lease.as_ref(), holder, ttl, now) {
+            Ok(record) => {
+                let granted = Lease::from_record(id, &record);
+                entry.lease = Some(record);
+                LeaseAttempt::Granted(granted)
+            }
+            Err(until) => LeaseAttempt::Held { until },
+        }
+    }
+
+    /// Moves the end of `lease`; `None` if it has passed to somebody else.
+    pub fn renew_lease(&mut self, lease: &Lease, ttl: Duration, now: Timestamp) -> Option<Lease> {
+        let entry = self.tokens.get_mut(&lease.token_id)?;
+        let record = lease::renew(entry.lease.as_ref(), lease, ttl, now)?;
+        let renewed = Lease::from_record(lease.token_id.clone(), &record);
+        entry.lease = Some(record);
+        Some(renewed)
+    }
+
+    /// Gives `lease` back; `false` if it had passed to somebody else.
+    pub fn release_lease(&mut self, lease: &Lease) -> bool {
+        let Some(entry) = self.tokens.get_mut(&lease.token_id) else { return false };
+        match lease::release(entry.lease.as_ref(), lease) {
+            Some(record) => {
+                entry.lease = Some(record);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether `lease` is the newest one of its token.
+    #[must_use]
+    pub fn holds(&self, lease: &Lease) -> bool {
+        self.tokens
+            .get(&lease.token_id)
+            .and_then(|entry| entry.lease.as_ref())
+            .is_some_and(|record| record.is(lease))
+    }
+
+    /// Puts `token` in the place of `expected` in `table`, if that is still there and `fence`
+    /// holds. The table is changed only when the answer is [`Replaced::Saved`].
+    ///
+    /// # Errors
+    ///
+    /// Invalid if `expected` has no id; Ambiguous if storage held several rows with that id.
+    pub fn replace(
+        &self,
+        table: &mut TokenTable,
+        expected: &OAuthToken,
+        token: &OAuthToken,
+        fence: Option<&Lease>,
+    ) -> Result<Replaced, StoreError> {
+        let id = expected.id().ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Invalid, "the expected token has no id")
+                .with_hint("pass the token as the store returned it")
+        })?;
+        let stored = table.find_by_id(id)?.cloned();
+        if fence.is_some_and(|lease| lease.token_id != *id || !self.holds(lease)) {
+            return Ok(Replaced::LeaseLost(stored));
+        }
+        match stored {
+            Some(stored) if stored == *expected => {
+                let merged = stored.merged_with(token);
+                table.put(id, merged.clone());
+                Ok(Replaced::Saved(merged))
+            }
+            other => Ok(Replaced::Changed(other)),
+        }
+    }
+
+    /// The next at most `limit` tokens of `table` after `after`.
+    #[must_use]
+    pub fn page(&self, table: &TokenTable, after: Option<&TokenId>, limit: usize) -> Page {
+        let mut rest = table
+            .sorted()
+            .into_iter()
+            .filter(|token| after.is_none_or(|after| token.id() > Some(after)));
+        let tokens: Vec<_> = rest
+            .by_ref()
+            .take(limit)
+            .filter_map(|token| TokenMeta::of(token, self.state(token).cloned()))
+            .collect();
+        let next = rest.next().and_then(|_| tokens.last()).map(|last| last.id.clone());
+        Page::new(tokens, next)
+    }
+
+    /// The entry of `token`, a new one if there is none or it belonged to somebody else.
+    fn entry(&mut self, token: &OAuthToken) -> Option<&mut SidecarEntry> {
+        let entry = self.tokens.entry(token.id()?.clone()).or_default();
+        if !entry.belongs_to(token) {
+            *entry = SidecarEntry::default();
+        }
+        entry.user_name = token.user_name().map(str::to_owned);
+        entry.client_id = token.client_id().map(str::to_owned);
+        Some(entry)
+    }
+}
