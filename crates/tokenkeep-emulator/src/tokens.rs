@@ -1,0 +1,236 @@
+//! Minting, refreshing, rotating, expiring and revoking tokens.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use crate::{
+    clients::GrantCode,
+    reply::Reply,
+    rules::{self, Window},
+    scopes::Scopes,
+    state::{State, new_token},
+};
+
+/// A refresh token, with those that rotation put in its place, and its access tokens.
+pub(crate) struct Family {
+    pub(crate) client_id: String,
+    pub(crate) email: String,
+    scopes: Scopes,
+    mints: Window,
+    /// Access tokens that may be valid, the oldest first.
+    live: VecDeque<String>,
+}
+
+/// What a refresh token's text stands for.
+pub(crate) struct RefreshToken {
+    family: u64,
+    rotated: Option<Rotated>,
+}
+
+/// A refresh token that another one replaced.
+struct Rotated {
+    until: i64,
+    reply: Value,
+}
+
+/// What an access token's text stands for.
+pub(crate) struct AccessToken {
+    pub(crate) client_id: String,
+    pub(crate) email: String,
+    pub(crate) scopes: Scopes,
+    expires_at: i64,
+}
+
+impl State {
+    /// A refresh token for a user of a client. Deletes the oldest where there are too many.
+    pub(crate) fn new_family(
+        &mut self,
+        client_id: &str,
+        email: &str,
+        scopes: &Scopes,
+    ) -> (u64, String) {
+        if self.settings.enforce_limits {
+            let same: Vec<u64> = self
+                .families
+                .iter()
+                .filter(|(_, family)| family.client_id == client_id && family.email == email)
+                .map(|(&id, _)| id)
+                .collect();
+            let surplus = (same.len() + 1).saturating_sub(rules::REFRESH_TOKENS_PER_USER);
+            for id in same.into_iter().take(surplus) {
+                self.end_family(id);
+            }
+        }
+        let id = self.next_number();
+        self.families.insert(
+            id,
+            Family {
+                client_id: client_id.to_owned(),
+                email: email.to_owned(),
+                scopes: scopes.clone(),
+                mints: Window::default(),
+                live: VecDeque::new(),
+            },
+        );
+        let token = new_token();
+        self.refresh_tokens.insert(token.clone(), RefreshToken { family: id, rotated: None });
+        (id, token)
+    }
+
+    /// Exchanges a code that was found to be right.
+    pub(crate) fn exchange(&mut self, now: i64, code: GrantCode) -> Reply {
+        let GrantCode { client_id, email, scopes, scopes_asked, offline, .. } = code;
+        if !offline {
+            let access = self.mint_alone(now, &client_id, &email, &scopes);
+            return Reply::ok(self.token_reply(&access, None, scopes_asked.then_some(&scopes)));
+        }
+        let (id, refresh) = self.new_family(&client_id, &email, &scopes);
+        match self.mint(now, id) {
+            Some(access) => Reply::ok(self.token_reply(
+                &access,
+                Some(&refresh),
+                scopes_asked.then_some(&scopes),
+            )),
+            None => Reply::throttled(),
+        }
+    }
+
+    /// Answers a refresh by a client whose secret was right.
+    pub(crate) fn refresh(&mut self, now: i64, client_id: &str, token: &str) -> Reply {
+        let Some(entry) = self.refresh_tokens.get(token) else {
+            return Reply::oauth_error("invalid_code");
+        };
+        let id = entry.family;
+        if self.families.get(&id).is_none_or(|family| family.client_id != client_id) {
+            return Reply::oauth_error("invalid_code");
+        }
+        if let Some(rotated) = &entry.rotated {
+            if now < rotated.until {
+                return Reply::ok(rotated.reply.clone());
+            }
+            self.refresh_tokens.remove(token);
+            return Reply::oauth_error("invalid_code");
+        }
+        let Some(access) = self.mint(now, id) else { return Reply::throttled() };
+        if !self.settings.rotate_refresh_tokens {
+            return Reply::ok(self.token_reply(&access, None, None));
+        }
+        let next = new_token();
+        self.refresh_tokens.insert(next.clone(), RefreshToken { family: id, rotated: None });
+        let reply = self.token_reply(&access, Some(&next), None);
+        let grace = i64::try_from(self.settings.grace_ms).unwrap_or(i64::MAX);
+        if let Some(entry) = self.refresh_tokens.get_mut(token) {
+            entry.rotated =
+                Some(Rotated { until: now.saturating_add(grace), reply: reply.clone() });
+        }
+        Reply::ok(reply)
+    }
+
+    /// An access token of a family, or `None` if it minted too many of late.
+    fn mint(&mut self, now: i64, id: u64) -> Option<String> {
+        let limited = self.settings.enforce_limits;
+        let family = self.families.get_mut(&id)?;
+        if limited && !family.mints.admit(now, rules::MINTS_PER_WINDOW) {
+            self.stats.throttled += 1;
+            return None;
+        }
+        let access_tokens = &mut self.access_tokens;
+        family.live.retain(|token| access_tokens.get(token).is_some_and(|it| it.expires_at > now));
+        if limited {
+            while family.live.len() >= rules::LIVE_ACCESS_TOKENS {
+                if let Some(oldest) = family.live.pop_front() {
+                    access_tokens.remove(&oldest);
+                }
+            }
+        }
+        let (client_id, email) = (family.client_id.clone(), family.email.clone());
+        let scopes = family.scopes.clone();
+        let token = self.mint_alone(now, &client_id, &email, &scopes);
+        self.families.get_mut(&id)?.live.push_back(token.clone());
+        Some(token)
+    }
+
+    /// An access token that no refresh token stands behind.
+    pub(crate) fn mint_alone(
+        &mut self,
+        now: i64,
+        client_id: &str,
+        email: &str,
+        scopes: &Scopes,
+    ) -> String {
+        self.access_tokens.retain(|_, token| token.expires_at > now);
+        let lifetime = rules::millis(self.settings.access_token_lifetime_s);
+        let token = new_token();
+        self.access_tokens.insert(
+            token.clone(),
+            AccessToken {
+                client_id: client_id.to_owned(),
+                email: email.to_owned(),
+                scopes: scopes.clone(),
+                expires_at: now.saturating_add(lifetime),
+            },
+        );
+        token
+    }
+
+    /// The body of a token reply.
+    pub(crate) fn token_reply(
+        &self,
+        access: &str,
+        refresh: Option<&str>,
+        scopes: Option<&Scopes>,
+    ) -> Value {
+        let mut body = json!({
+            "access_token": access,
+            "api_domain": self.settings.api_domain,
+            "token_type": "Bearer",
+            "expires_in": self.settings.access_token_lifetime_s,
+        });
+        if let Some(refresh) = refresh {
+            body["refresh_token"] = refresh.into();
+        }
+        if let Some(scopes) = scopes {
+            body["scope"] = scopes.text().into();
+        }
+        body
+    }
+
+    /// What an access token stands for, if it is valid.
+    pub(crate) fn access_token(&self, now: i64, token: &str) -> Option<&AccessToken> {
+        self.access_tokens.get(token).filter(|found| found.expires_at > now)
+    }
+
+    /// Ends a refresh token with its access tokens, or one access token. `false`: unknown.
+    pub(crate) fn revoke(&mut self, now: i64, token: &str) -> bool {
+        let known = match self.refresh_tokens.get(token) {
+            Some(entry) if entry.rotated.as_ref().is_none_or(|rotated| now < rotated.until) => {
+                let id = entry.family;
+                self.end_family(id);
+                true
+            }
+            Some(_) => false,
+            None => {
+                let valid = self.access_token(now, token).is_some();
+                self.access_tokens.remove(token);
+                valid
+            }
+        };
+        self.stats.revocations += u64::from(known);
+        known
+    }
+
+    /// Ends all access tokens; refresh tokens stay.
+    pub(crate) fn expire_access_tokens(&mut self) {
+        self.access_tokens.clear();
+    }
+
+    fn end_family(&mut self, id: u64) {
+        if let Some(family) = self.families.remove(&id) {
+            for token in &family.live {
+                self.access_tokens.remove(token);
+            }
+        }
+        self.refresh_tokens.retain(|_, entry| entry.family != id);
+    }
+}
