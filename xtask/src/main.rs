@@ -1,2 +1,72 @@
-//! cli
-fn main() {}
+//! Development tasks: `cargo xtask --help`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for a terminal")]
+
+mod bench;
+mod ci;
+mod process;
+mod python;
+mod test;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+Development tasks of tokenkeep.
+
+  cargo xtask test              build and run every test: Rust tests, doctests, conformance suites,
+                                and the official Python SDK in an environment made under
+                                target/interop/venv
+  cargo xtask test -- NAME      only tests whose name contains NAME
+  cargo xtask ci                everything that is checked on a change
+  cargo xtask ci PART...        only these parts:
+                                  format    rustfmt
+                                  clippy    each crate by itself, with no, default and all features
+                                  features  each feature by itself compiles
+                                  docs      documentation without a warning
+                                  arrows    who may depend on whom; hygiene of the repository
+                                  deny      licences and bans (where cargo-deny is installed)
+                                  tests     cargo xtask test; whatever cannot run is a failure
+  cargo xtask bench             benchmarks beside their limits and a peer: a table, and
+                                target/bench/summary.json
+  cargo xtask bench --quick     fewer samples; `cargo xtask bench --help` has all options
+
+Environment:
+  TOKENKEEP_REQUIRE=all         a test that cannot run here (no Python, say) is a failure, not a skip
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((task, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let asks_for_help = rest.iter().any(|argument| argument == "--help" || argument == "-h");
+    match task.as_str() {
+        "bench" => bench::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        "ci" | "test" if asks_for_help => {
+            print!("{HELP}");
+            Ok(())
+        }
+        "ci" => ci::run(rest),
+        "test" => {
+            let rest = rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest);
+            test::run(rest, false)
+        }
+        other => bail!("there is no task {other:?}; `cargo xtask --help` lists them"),
+    }
+}

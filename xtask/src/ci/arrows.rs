@@ -1,0 +1,110 @@
+//! Who may depend on whom: the arrows of `ARCHITECTURE.md`, and what stays out of which tree.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
+use super::{Package, Workspace};
+use crate::process;
+
+const CORE: &str = "tokenkeep-core";
+const CLI: &str = "tokenkeep-cli";
+
+/// What needs a runtime, a network or a server.
+const HEAVY: [&str; 7] =
+    ["axum", "hyper", "native-tls", "openssl-sys", "reqwest", "rustls", "tokio"];
+const WEB: [&str; 6] = ["axum", "hyper", "native-tls", "openssl-sys", "reqwest", "rustls"];
+
+/// Fails with every arrow that should not be there.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let mut wrong = Vec::new();
+    for package in &workspace.packages {
+        wrong.extend(wrong_arrows(package));
+    }
+    wrong.extend(found(CORE, &["--all-features"], &HEAVY)?);
+    for store in workspace.packages.iter().filter(|package| is_store(package)) {
+        wrong.extend(found(&store.name, &["--all-features"], &WEB)?);
+    }
+    wrong.extend(found("tokenkeep", &[], &["axum"])?);
+    if wrong.is_empty() { Ok(()) } else { bail!("wrong arrows:\n  {}", wrong.join("\n  ")) }
+}
+
+fn is_store(package: &Package) -> bool {
+    package.directory.starts_with("stores/")
+}
+
+fn wrong_arrows(package: &Package) -> Vec<String> {
+    let allowed = allowed(package);
+    package
+        .depends_on
+        .iter()
+        .filter(|(target, kind)| {
+            target == CLI
+                || kind == "normal"
+                    && allowed.is_some_and(|allowed| {
+                        !allowed.iter().any(|prefix| target.starts_with(prefix))
+                    })
+        })
+        .map(|(target, kind)| format!("{} -> {target} ({kind})", package.name))
+        .collect()
+}
+
+/// The prefixes of the packages that `package` may use; `None`: all but the command line.
+fn allowed(package: &Package) -> Option<&'static [&'static str]> {
+    Some(match package.name.as_str() {
+        CORE => &[],
+        "tokenkeep-oauth" | "tokenkeep-testkit" | "tokenkeep-emulator" => &[CORE],
+        "tokenkeep-manager" => &[CORE, "tokenkeep-oauth"],
+        "tokenkeep-crm" => &[CORE, "tokenkeep-oauth", "tokenkeep-manager"],
+        "tokenkeep" => {
+            &[CORE, "tokenkeep-oauth", "tokenkeep-manager", "tokenkeep-crm", "tokenkeep-store-"]
+        }
+        _ if is_store(package) => &[CORE],
+        _ => return None,
+    })
+}
+
+/// Those of `forbidden` that stand in the tree of `package`.
+fn found(package: &str, features: &[&str], forbidden: &[&str]) -> Result<Vec<String>> {
+    let tree = process::output(
+        process::cargo(["tree", "--package", package, "--edges", "normal", "--prefix", "none"])
+            .args(["--format", "{p}"])
+            .args(features),
+    )?;
+    let crates: BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    Ok(forbidden
+        .iter()
+        .filter(|name| crates.contains(*name))
+        .map(|name| format!("{package} has {name} in its tree"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, directory: &str, target: &str, kind: &str) -> Package {
+        Package {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            features: Vec::new(),
+            depends_on: vec![(target.to_owned(), kind.to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_store_has_core_and_nothing_else_of_ours() {
+        let store = |target| package("tokenkeep-store-x", "stores/x", target, "normal");
+        assert!(wrong_arrows(&store(CORE)).is_empty());
+        assert_eq!(wrong_arrows(&store("tokenkeep-oauth")).len(), 1);
+    }
+
+    #[test]
+    fn tests_may_use_more_but_nobody_uses_the_command_line() {
+        let dev = |target| package("tokenkeep-store-x", "stores/x", target, "dev");
+        assert!(wrong_arrows(&dev("tokenkeep-testkit")).is_empty());
+        assert_eq!(wrong_arrows(&dev(CLI)).len(), 1);
+        assert_eq!(wrong_arrows(&package("anything", "examples", CLI, "normal")).len(), 1);
+    }
+}
