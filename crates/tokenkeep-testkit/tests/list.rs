@@ -1,0 +1,38 @@
+//! The reference store passes the suite.
+
+use std::{process::ExitCode, sync::Arc};
+
+use async_trait::async_trait;
+use tokenkeep_core::{Clock, ListStore, StoreError, TokenStore};
+use tokenkeep_testkit::conformance::{self, Capabilities, Fixture, SetupError, Space};
+
+struct List;
+
+#[async_trait]
+impl Fixture for List {
+    fn name(&self) -> &str {
+        "list"
+    }
+
+    async fn space(&self) -> Result<Box<dyn Space>, SetupError> {
+        Ok(Box::new(Memory(tokio::sync::OnceCell::new())))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new().shared()
+    }
+}
+
+struct Memory(tokio::sync::OnceCell<ListStore>);
+
+#[async_trait]
+impl Space for Memory {
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
+        let store = self.0.get_or_init(async || ListStore::with_clock(clock)).await;
+        Ok(Arc::new(store.clone()))
+    }
+}
+
+fn main() -> ExitCode {
+    conformance::main(vec![Box::new(List)])
+}
