@@ -157,6 +157,28 @@ impl Sidecar {
         token: &OAuthToken,
         fence: Option<&Lease>,
     ) -> Result<Replaced, StoreError> {
+        let replaced = self.plan_replace(table, expected, token, fence)?;
+        if let Replaced::Saved(merged) = &replaced
+            && let Some(id) = merged.id()
+        {
+            table.put(id, merged.clone());
+        }
+        Ok(replaced)
+    }
+
+    /// What [`replace`](Self::replace) would do, for stores that write before they change their
+    /// table.
+    ///
+    /// # Errors
+    ///
+    /// Invalid if `expected` has no id; Ambiguous if storage held several rows with that id.
+    pub fn plan_replace(
+        &self,
+        table: &TokenTable,
+        expected: &OAuthToken,
+        token: &OAuthToken,
+        fence: Option<&Lease>,
+    ) -> Result<Replaced, StoreError> {
         let id = expected.id().ok_or_else(|| {
             StoreError::new(StoreErrorKind::Invalid, "the expected token has no id")
                 .with_hint("pass the token as the store returned it")
@@ -166,11 +188,7 @@ impl Sidecar {
             return Ok(Replaced::LeaseLost(stored));
         }
         match stored {
-            Some(stored) if stored == *expected => {
-                let merged = stored.merged_with(token);
-                table.put(id, merged.clone());
-                Ok(Replaced::Saved(merged))
-            }
+            Some(stored) if stored == *expected => Ok(Replaced::Saved(stored.merged_with(token))),
             other => Ok(Replaced::Changed(other)),
         }
     }

@@ -139,26 +139,42 @@ impl TokenTable {
     ///
     /// # Errors
     ///
-    /// Those of [`matching::plan_save`]; Full, when all ids have been given. Nothing is changed
-    /// then.
+    /// Those of [`plan`](Self::plan). Nothing is changed then.
     pub fn save(&mut self, token: &OAuthToken) -> Result<Saved, StoreError> {
-        let candidates = self.candidates(token);
-        match matching::plan_save(token, &candidates)? {
+        let saved = self.plan(token, self.last_id)?;
+        self.apply(&saved);
+        Ok(saved)
+    }
+
+    /// What a save of `token` would do, for stores that write before they [`apply`](Self::apply).
+    ///
+    /// A new id is above `reserved` and above the [`last_id`](Self::last_id) of the table.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`matching::plan_save`]; Ambiguous, if several rows have the id of the token that
+    /// is meant; Full, when all ids have been given.
+    pub fn plan(&self, token: &OAuthToken, reserved: u64) -> Result<Saved, StoreError> {
+        match matching::plan_save(token, &self.candidates(token))? {
             SavePlan::Update { id, absorbs } => {
-                let stored = candidates.iter().find(|stored| stored.id() == Some(&id));
-                let merged = stored.ok_or_else(StoreError::stored_without_id)?.merged_with(token);
-                if let Some(absorbed) = &absorbs {
-                    self.remove(absorbed);
-                }
-                self.put(&id, merged.clone());
-                Ok(Saved { token: merged, absorbed: absorbs })
+                let stored = self.find_by_id(&id)?.ok_or_else(StoreError::stored_without_id)?;
+                Ok(Saved { token: stored.merged_with(token), absorbed: absorbs })
             }
             SavePlan::Insert => {
-                let id = token.id().cloned().map_or_else(|| next_id(self.last_id), Ok)?;
-                let stored = OAuthToken::new_row(id, token);
-                self.insert(stored.clone());
-                Ok(Saved { token: stored, absorbed: None })
+                let next = || next_id(self.last_id.max(reserved));
+                let id = token.id().cloned().map_or_else(next, Ok)?;
+                Ok(Saved { token: OAuthToken::new_row(id, token), absorbed: None })
             }
+        }
+    }
+
+    /// Does what was [planned](Self::plan).
+    pub fn apply(&mut self, saved: &Saved) {
+        if let Some(absorbed) = &saved.absorbed {
+            self.remove(absorbed);
+        }
+        if let Some(id) = saved.token.id() {
+            self.put(id, saved.token.clone());
         }
     }
 
