@@ -101,8 +101,12 @@ pub(crate) struct State {
     pub(crate) device_codes: HashMap<String, DeviceCode>,
     /// Refresh tokens with their access tokens, by age.
     pub(crate) families: BTreeMap<u64, Family>,
+    /// The families of a client and a user, the oldest first.
+    pub(crate) families_of: BTreeMap<(String, String), VecDeque<u64>>,
     pub(crate) refresh_tokens: HashMap<String, RefreshToken>,
     pub(crate) access_tokens: HashMap<String, AccessToken>,
+    /// So many access tokens make it worth while to look for expired ones.
+    pub(crate) sweep_at: usize,
     pub(crate) crm: Crm,
     next_number: u64,
 }
@@ -122,8 +126,10 @@ impl State {
             grant_codes: HashMap::new(),
             device_codes: HashMap::new(),
             families: BTreeMap::new(),
+            families_of: BTreeMap::new(),
             refresh_tokens: HashMap::new(),
             access_tokens: HashMap::new(),
+            sweep_at: 0,
             next_number: 0,
         }
     }

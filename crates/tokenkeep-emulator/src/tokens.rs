@@ -50,19 +50,18 @@ impl State {
         email: &str,
         scopes: &Scopes,
     ) -> (u64, String) {
+        let pair = (client_id.to_owned(), email.to_owned());
         if self.settings.enforce_limits {
-            let same: Vec<u64> = self
-                .families
-                .iter()
-                .filter(|(_, family)| family.client_id == client_id && family.email == email)
-                .map(|(&id, _)| id)
-                .collect();
-            let surplus = (same.len() + 1).saturating_sub(rules::REFRESH_TOKENS_PER_USER);
-            for id in same.into_iter().take(surplus) {
-                self.end_family(id);
+            let same = self.families_of.get(&pair).map_or(0, VecDeque::len);
+            for _ in rules::REFRESH_TOKENS_PER_USER..=same {
+                let oldest = self.families_of.get(&pair).and_then(|ids| ids.front().copied());
+                if let Some(oldest) = oldest {
+                    self.end_family(oldest);
+                }
             }
         }
         let id = self.next_number();
+        self.families_of.entry(pair).or_default().push_back(id);
         self.families.insert(
             id,
             Family {
@@ -159,7 +158,10 @@ impl State {
         email: &str,
         scopes: &Scopes,
     ) -> String {
-        self.access_tokens.retain(|_, token| token.expires_at > now);
+        if self.access_tokens.len() >= self.sweep_at {
+            self.access_tokens.retain(|_, token| token.expires_at > now);
+            self.sweep_at = 2 * self.access_tokens.len() + 64;
+        }
         let lifetime = rules::millis(self.settings.access_token_lifetime_s);
         let token = new_token();
         self.access_tokens.insert(
@@ -226,11 +228,14 @@ impl State {
     }
 
     fn end_family(&mut self, id: u64) {
-        if let Some(family) = self.families.remove(&id) {
-            for token in &family.live {
-                self.access_tokens.remove(token);
-            }
+        let Some(family) = self.families.remove(&id) else { return };
+        for token in &family.live {
+            self.access_tokens.remove(token);
         }
         self.refresh_tokens.retain(|_, entry| entry.family != id);
+        let pair = (family.client_id, family.email);
+        if let Some(ids) = self.families_of.get_mut(&pair) {
+            ids.retain(|&other| other != id);
+        }
     }
 }

@@ -17,15 +17,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let python = interpreter();
     let required = variable("TOKENKEEP_REQUIRE").is_some_and(|value| value == "all");
-    let (name, ignored) = match &python {
-        Some(_) => ("official_python_sdk_logs_in_refreshes_and_writes_a_lead".to_owned(), false),
-        None => (
-            "official_python_sdk_logs_in_refreshes_and_writes_a_lead \
-             (skipped: TOKENKEEP_SDK_PYTHON is not set)"
-                .to_owned(),
-            !required,
-        ),
-    };
+    let ignored = python.is_none() && !required;
+    let reason = if ignored { " (skipped: TOKENKEEP_SDK_PYTHON is not set)" } else { "" };
+    let name = format!("official_python_sdk_logs_in_refreshes_and_writes_a_lead{reason}");
     let trial = Trial::test(name, move || match python {
         Some(python) => run(&python),
         None => Err("TOKENKEEP_SDK_PYTHON is not set, and TOKENKEEP_REQUIRE is `all`".into()),

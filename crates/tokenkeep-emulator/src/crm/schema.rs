@@ -258,10 +258,11 @@ impl Module {
 
     /// The fields as `settings/fields` describes them.
     pub(crate) fn describe_fields(&self) -> Vec<Value> {
-        let base: u64 = self.id.parse().unwrap_or(0) * 10;
+        // The module's number before the field's: `…101` has `…101001`, `…101002`.
+        let number = self.id.trim_start_matches("2175").trim_start_matches('0');
         self.fields()
-            .zip(1_u64..)
-            .map(|(field, number)| field.describe((base + number * 2).to_string()))
+            .zip(1_u32..)
+            .map(|(field, own)| field.describe(format!("2175000000000{number}{own:03}")))
             .collect()
     }
 }
@@ -337,6 +338,9 @@ mod tests {
                 if let Kind::Lookup(target) = field.kind {
                     assert!(super::module(target).is_some());
                 }
+            }
+            for field in module.describe_fields() {
+                assert_eq!(field["id"].as_str().map(str::len), Some(19));
             }
         }
     }
