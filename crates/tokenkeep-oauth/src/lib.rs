@@ -1,2 +1,51 @@
-//! Placeholder.
+//! Zoho's accounts servers: how a login becomes tokens, how tokens are refreshed and revoked, and
+//! what the answers mean.
+//!
+//! - [`DataCenter`] is the table of Zoho's data centres, as data; [`AccountsServer`] and
+//!   [`ApiDomain`] are servers that one may talk to: https, or plain http on this machine.
+//! - [`AuthorizationRequest`] makes the URL a user logs in at; [`Callback`] checks what comes
+//!   back, with [`AllowedServers`] as the list of servers a redirect may name.
+//! - [`OAuthClient`] exchanges codes, refreshes, revokes, and asks who a user is.
+//! - [`OAuthError`] says what went wrong, whether it may work later, and what to do.
+//! - [`reply`] judges answers: pure functions over a status, a content type and a body.
+//!
+//! ```no_run
+//! use tokenkeep_core::{ClientCredentials, ClientSecret, RefreshToken};
+//! use tokenkeep_oauth::{DataCenter, OAuthClient};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = OAuthClient::builder().build()?;
+//! let app = ClientCredentials::new("test-client-id", ClientSecret::new("test-client-secret")?)?;
+//! let server = DataCenter::by_code("eu")?.accounts_server();
+//! let reply = client.refresh(&server, &app, &RefreshToken::new("test-refresh-token")?).await?;
+//! println!("good for {} s", reply.expires_in.as_secs());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Secrets
+//!
+//! Tokens, client secrets, login states and PKCE verifiers are types with a masked `Debug`. They
+//! travel in the body of a POST or in a header, never in a URL (the authorisation URL has the
+//! state and the challenge, as it must). No error, log line or `Debug` output holds a body, a
+//! header or a URL's query. Request bodies and answers are kept in memory that is zeroized; what
+//! the HTTP and TLS layers copy is not.
 #![forbid(unsafe_code)]
+
+mod client;
+mod data_center;
+mod error;
+mod login;
+mod pkce;
+pub mod reply;
+mod server;
+
+pub use self::{
+    client::{CodeExchange, OAuthClient, OAuthClientBuilder},
+    data_center::{DataCenter, UnknownDataCenter},
+    error::{OAuthError, OAuthErrorKind, THROTTLE_WINDOW},
+    login::{Authorization, AuthorizationRequest, Callback},
+    pkce::{PkceVerifier, State},
+    reply::{CurrentUser, Revocation, TokenReply},
+    server::{AccountsServer, AllowedServers, ApiDomain},
+};

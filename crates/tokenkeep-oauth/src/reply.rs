@@ -1,0 +1,403 @@
+//! What the answers of the accounts servers and of `users?type=CurrentUser` mean.
+//!
+//! Pure functions over a status, a content type and a body. Zoho refuses with HTTP 200 and
+//! `{"error":"invalid_code"}` most of the time, with 400 at others, and its proxies answer with
+//! HTML: so the **body** decides. The status is looked at only where the body says nothing.
+
+mod json;
+mod refusal;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::Deserialize;
+use tokenkeep_core::{AccessToken, RefreshToken};
+
+pub(crate) use self::refusal::refusal;
+use self::{
+    json::{NotAnObject, Scalar, object},
+    refusal::api_refusal,
+};
+use crate::{AccountsServer, ApiDomain, OAuthError, OAuthErrorKind, THROTTLE_WINDOW};
+
+/// The longest answer of an accounts server that is read.
+pub const MAX_ACCOUNTS_REPLY: usize = 64 * 1024;
+
+/// The longest list of users that is read.
+pub const MAX_USERS_REPLY: usize = 1024 * 1024;
+
+/// How long an access token lives where the answer does not say: what Zoho documents.
+pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The longest life of an access token that is believed. A number above it is not seconds.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// What a token was asked for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Grant {
+    /// The code of a login.
+    Code,
+    /// A refresh token.
+    RefreshToken,
+}
+
+/// New tokens.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenReply {
+    /// What API calls are authorised with.
+    pub access_token: AccessToken,
+    /// The refresh token, after the exchange of an offline login's code. The answer to a refresh
+    /// has none at Zoho: then the one that was used stays good. If there is one, it replaces that.
+    pub refresh_token: Option<RefreshToken>,
+    /// How long the access token lives from now; see [`parse_token_reply`] for how it is read.
+    pub expires_in: Duration,
+    /// Where API calls go: https, or http on loopback. It may not be that of the token's
+    /// environment: a configured environment wins.
+    pub api_domain: Option<String>,
+    /// What the token may do, where the answer says so.
+    pub scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TokenFields<'a> {
+    #[serde(borrow, default)]
+    access_token: Scalar<'a>,
+    #[serde(borrow, default)]
+    refresh_token: Scalar<'a>,
+    #[serde(borrow, default)]
+    expires_in: Scalar<'a>,
+    #[serde(borrow, default)]
+    expires_in_sec: Scalar<'a>,
+    #[serde(borrow, default)]
+    api_domain: Scalar<'a>,
+    #[serde(borrow, default)]
+    scope: Scalar<'a>,
+    #[serde(borrow, default)]
+    error: Scalar<'a>,
+    #[serde(borrow, default)]
+    error_description: Scalar<'a>,
+    #[serde(borrow, default)]
+    code: Scalar<'a>,
+}
+
+/// Reads the answer of `POST {accounts}/oauth/v2/token`.
+///
+/// The life of the access token is `expires_in_sec` in seconds, else `expires_in` in seconds, or
+/// in milliseconds if it is more than 86 400 (an older form of the answer has both fields, with
+/// milliseconds in the second). Each may be a number or text. What is missing, not a number, or
+/// less than one second counts as [`DEFAULT_LIFETIME`]; what is still more than a day as
+/// [`MAX_LIFETIME`]. A wrong guess costs one 401 and one refresh.
+///
+/// `token_type` is not looked at. An API domain that is neither https nor loopback is left out.
+///
+/// ```
+/// use tokenkeep_oauth::{OAuthErrorKind, reply::{Grant, parse_token_reply}};
+///
+/// let json = Some("application/json");
+/// let body = br#"{"access_token":"test-access-token","expires_in":3600}"#;
+/// let reply = parse_token_reply(Grant::RefreshToken, 200, json, body)?;
+/// assert_eq!(reply.expires_in.as_secs(), 3600);
+///
+/// let error = parse_token_reply(Grant::RefreshToken, 200, json, br#"{"error":"invalid_code"}"#)
+///     .unwrap_err();
+/// assert_eq!(error.kind(), OAuthErrorKind::NeedsLogin);
+/// # Ok::<(), tokenkeep_oauth::OAuthError>(())
+/// ```
+///
+/// # Errors
+///
+/// What the provider says, by its `error` and `error_description`;
+/// [`Malformed`](OAuthErrorKind::Malformed) if it says nothing that can be read, or there is no
+/// access token. See [`OAuthError::maybe_applied`].
+pub fn parse_token_reply(
+    grant: Grant,
+    status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<TokenReply, OAuthError> {
+    let fields: TokenFields<'_> = read(status, content_type, body, MAX_ACCOUNTS_REPLY)?;
+    let access_token = fields.access_token.text();
+    if fields.error.says_something() || (access_token.is_none() && fields.code.says_something()) {
+        let error = if fields.error.says_something() { &fields.error } else { &fields.code };
+        let refused =
+            refusal(grant, error.text().unwrap_or_default(), fields.error_description.text());
+        // A refusal with a token in it: something was done.
+        return Err(by_status(refused, status).applied(access_token.is_some()));
+    }
+    // It goes into a header: what cannot is not a token.
+    let access_token = access_token
+        .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+        .and_then(|token| AccessToken::new(token).ok())
+        .ok_or_else(|| malformed(status, body.len(), "a JSON object without an access token"))?;
+    Ok(TokenReply {
+        access_token,
+        refresh_token: fields.refresh_token.text().and_then(|token| RefreshToken::new(token).ok()),
+        expires_in: lifetime(&fields.expires_in_sec, &fields.expires_in),
+        api_domain: api_domain(&fields.api_domain),
+        scopes: fields.scope.text().map(scopes).unwrap_or_default(),
+    })
+}
+
+fn lifetime(expires_in_sec: &Scalar<'_>, expires_in: &Scalar<'_>) -> Duration {
+    let usable = |seconds: &f64| *seconds >= 1.0;
+    let max = MAX_LIFETIME.as_secs_f64();
+    let plain = || {
+        let number = expires_in.number()?;
+        Some(if number > max { number / 1000.0 } else { number }).filter(usable)
+    };
+    let seconds = expires_in_sec.number().filter(usable).or_else(plain);
+    seconds.map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs_f64(seconds.min(max)))
+}
+
+fn api_domain(field: &Scalar<'_>) -> Option<String> {
+    let text = field.text()?;
+    match ApiDomain::parse(text) {
+        Ok(domain) => Some(domain.as_str().to_owned()),
+        Err(error) => {
+            tracing::warn!(%error, "the API domain of a token reply is left out");
+            None
+        }
+    }
+}
+
+/// Scopes stand between blanks or commas. What is not visible ASCII is none.
+fn scopes(text: &str) -> Vec<String> {
+    text.split([' ', ','])
+        .filter(|scope| !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What became of a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Revocation {
+    /// The token was revoked, and its access tokens with it.
+    Done,
+    /// The server does not know the token: it was revoked before, or it never was one of this
+    /// data centre's. At the right data centre nothing is left to do.
+    AlreadyGone,
+}
+
+#[derive(Deserialize)]
+struct StatusFields<'a> {
+    #[serde(borrow, default)]
+    status: Scalar<'a>,
+    #[serde(borrow, default)]
+    error: Scalar<'a>,
+    #[serde(borrow, default)]
+    error_description: Scalar<'a>,
+    #[serde(borrow, default)]
+    code: Scalar<'a>,
+}
+
+/// Reads the answer of `POST {accounts}/oauth/v2/token/revoke`: `{"status":"success"}`, or an
+/// error.
+///
+/// # Errors
+///
+/// As [`parse_token_reply`]; a token that the server does not know is not an error, see
+/// [`Revocation::AlreadyGone`].
+pub fn parse_revocation(
+    status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Revocation, OAuthError> {
+    let fields: StatusFields<'_> = read(status, content_type, body, MAX_ACCOUNTS_REPLY)?;
+    let error = [&fields.error, &fields.code].into_iter().find(|field| field.says_something());
+    if let Some(error) = error {
+        let word = error.text().unwrap_or_default();
+        let canonical = word.trim().to_ascii_lowercase().replace(' ', "_");
+        if matches!(&*canonical, "invalid_code" | "invalid_token" | "invalid_oauthtoken") {
+            return Ok(Revocation::AlreadyGone);
+        }
+        let refused = refusal(Grant::RefreshToken, word, fields.error_description.text());
+        return Err(by_status(refused, status));
+    }
+    match fields.status.text() {
+        Some(text) if text.eq_ignore_ascii_case("success") => Ok(Revocation::Done),
+        Some(_) => Err(by_status(refusal(Grant::RefreshToken, "", None), status)),
+        None => Err(malformed(status, body.len(), "a JSON object that does not say what was done")),
+    }
+}
+
+/// Whose token it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CurrentUser {
+    /// The user's id in the organisation.
+    pub id: String,
+    /// The user's e-mail address: the user name of a token.
+    pub email: String,
+    /// The user's name, where there is one.
+    pub full_name: Option<String>,
+    /// The user's id at Zoho, where the answer has it.
+    pub zuid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UsersFields<'a> {
+    #[serde(borrow, default)]
+    users: Option<Vec<UserFields<'a>>>,
+    #[serde(borrow, default)]
+    code: Scalar<'a>,
+    #[serde(borrow, default)]
+    error: Scalar<'a>,
+}
+
+#[derive(Deserialize)]
+struct UserFields<'a> {
+    #[serde(borrow, default)]
+    id: Scalar<'a>,
+    #[serde(borrow, default)]
+    email: Scalar<'a>,
+    #[serde(borrow, default)]
+    full_name: Scalar<'a>,
+    #[serde(borrow, default)]
+    zuid: Scalar<'a>,
+}
+
+/// Reads the answer of `GET {api_domain}/crm/v8/users?type=CurrentUser`.
+///
+/// # Errors
+///
+/// [`ScopeMismatch`](OAuthErrorKind::ScopeMismatch) if the token lacks `ZohoCRM.users.READ`;
+/// [`AccessTokenRefused`](OAuthErrorKind::AccessTokenRefused) if it is not good (any more); what
+/// else the API says; [`Malformed`](OAuthErrorKind::Malformed) if there is no user with an id and
+/// an e-mail address.
+pub fn parse_current_user(
+    status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<CurrentUser, OAuthError> {
+    // Nothing was asked to be done: no answer leaves anything in doubt.
+    let read = read::<UsersFields<'_>>(status, content_type, body, MAX_USERS_REPLY);
+    let fields = read.map_err(|error| error.applied(false))?;
+    let error = [&fields.code, &fields.error].into_iter().find(|field| field.says_something());
+    if let Some(error) = error {
+        return Err(by_status(api_refusal(error.text().unwrap_or_default()), status));
+    }
+    let user = fields.users.as_ref().and_then(|users| users.first()).and_then(|user| {
+        Some(CurrentUser {
+            id: printable(&user.id)?,
+            email: printable(&user.email)?,
+            full_name: printable(&user.full_name),
+            zuid: printable(&user.zuid),
+        })
+    });
+    user.ok_or_else(|| {
+        malformed(status, body.len(), "a JSON object without the current user").applied(false)
+    })
+}
+
+/// Text without control characters; a whole number as text.
+fn printable(field: &Scalar<'_>) -> Option<String> {
+    if let Scalar::Number(number) = field {
+        return Some(number.to_string());
+    }
+    let text = field.text()?.trim();
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+#[derive(Deserialize)]
+struct ServerInfoFields<'a> {
+    #[serde(borrow, default)]
+    locations: Option<BTreeMap<String, Scalar<'a>>>,
+}
+
+/// Reads the answer of `GET {accounts}/oauth/serverinfo`: data centres by location. What is not
+/// an https (or loopback) server is left out.
+///
+/// # Errors
+///
+/// [`Malformed`](OAuthErrorKind::Malformed) if there are no locations.
+pub fn parse_server_info(
+    status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<BTreeMap<String, AccountsServer>, OAuthError> {
+    let read = read::<ServerInfoFields<'_>>(status, content_type, body, MAX_ACCOUNTS_REPLY);
+    let fields = read.map_err(|error| error.applied(false))?;
+    let locations = fields.locations.ok_or_else(|| {
+        malformed(status, body.len(), "a JSON object without locations").applied(false)
+    })?;
+    let looks_like_a_code = |code: &str| {
+        (1..=8).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    Ok(locations
+        .into_iter()
+        .filter(|(code, _)| looks_like_a_code(code))
+        .filter_map(|(code, url)| Some((code, AccountsServer::parse(url.text()?).ok()?)))
+        .collect())
+}
+
+/// Reads a JSON object; what is none is described.
+fn read<'a, T: Deserialize<'a>>(
+    status: u16,
+    content_type: Option<&str>,
+    body: &'a [u8],
+    limit: usize,
+) -> Result<T, OAuthError> {
+    if body.len() > limit {
+        return Err(too_long(status, limit));
+    }
+    if (300..400).contains(&status) {
+        return Err(malformed(status, body.len(), "a redirect, which is not followed")
+            .with_hint("check the server's URL"));
+    }
+    object(content_type, body).map_err(|NotAnObject { what, cut_off }| {
+        let error = malformed(status, body.len(), what);
+        if cut_off { error.transient(true) } else { error }
+    })
+}
+
+/// An answer that is none: says its status, its length and what it is, never what it contains.
+fn malformed(status: u16, length: usize, what: impl fmt::Display) -> OAuthError {
+    if status == 429 {
+        return throttled().with_status(status);
+    }
+    OAuthError::new(
+        OAuthErrorKind::Malformed,
+        format!("the answer (status {status}, {length} bytes) is {what}"),
+    )
+    .with_status(status)
+    .transient(status >= 500 || status == 408)
+    .applied(true)
+    .with_hint(
+        "if it stays so, check the server's URL and what stands in between: a proxy, a login page",
+    )
+}
+
+/// An answer of more than `limit` bytes.
+pub(crate) fn too_long(status: u16, limit: usize) -> OAuthError {
+    OAuthError::new(
+        OAuthErrorKind::Malformed,
+        format!("the answer (status {status}) is longer than {limit} bytes"),
+    )
+    .with_status(status)
+    .transient(status >= 500)
+    .applied(true)
+    .with_hint("check the server's URL and what stands in between: a proxy, a login page")
+}
+
+fn throttled() -> OAuthError {
+    OAuthError::new(OAuthErrorKind::Throttled, "too many token requests: refused for a while")
+        .with_retry_after(THROTTLE_WINDOW)
+        .with_hint("wait for ten minutes before the next token request; asking earlier prolongs it")
+}
+
+/// What the status adds to a refusal that the body does not explain.
+fn by_status(error: OAuthError, status: u16) -> OAuthError {
+    if error.kind() != OAuthErrorKind::Provider {
+        return error.with_status(status);
+    }
+    if status == 429 {
+        return throttled().with_status(status);
+    }
+    let transient = error.is_transient() || status >= 500;
+    error.with_status(status).transient(transient)
+}
+
+#[cfg(test)]
+mod tests;
