@@ -187,6 +187,18 @@ impl StoreError {
         .with_hint("save the token without an id, or delete that one first")
     }
 
+    pub(crate) fn would_be_the_same(one: TokenId, other: TokenId) -> Self {
+        let mut ids = vec![one, other];
+        ids.sort();
+        let mut error = Self::new(
+            StoreErrorKind::Conflict,
+            format!("tokens {} and {} of one user would become the same", ids[0], ids[1]),
+        )
+        .with_hint("let them differ in client or API domain, or delete one of them");
+        error.0.ids = ids;
+        error
+    }
+
     pub(crate) fn stored_without_id() -> Self {
         Self::new(StoreErrorKind::Corrupt, "a stored token has no id")
     }
@@ -215,7 +227,9 @@ impl StoreError {
         self.0.hint.as_deref()
     }
 
-    /// The tokens in question, where the kind is [`Ambiguous`](StoreErrorKind::Ambiguous).
+    /// The tokens in question: all that match, where the kind is
+    /// [`Ambiguous`](StoreErrorKind::Ambiguous); where it is a
+    /// [`Conflict`](StoreErrorKind::Conflict) of two, both.
     #[must_use]
     pub fn ids(&self) -> &[TokenId] {
         &self.0.ids

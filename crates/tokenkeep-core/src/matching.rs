@@ -6,14 +6,17 @@
 //! 1. A user name matches exactly, byte for byte; the client and the API domain (which stands for
 //!    data centre and environment) too, where both sides name one. So one user with two clients,
 //!    or in two data centres, is two tokens. Of several matches the one that agrees in more named
-//!    fields is meant; if that leaves more than one, the answer is an *ambiguous* error with the
-//!    ids, never the first row.
+//!    fields is meant, and for a save, before that, the one that has one of its tokens already;
+//!    if that leaves more than one, the answer is an *ambiguous* error with the ids, never the
+//!    first row.
 //! 2. Access token (only where no client is named), then grant token, then refresh token, each
 //!    with the client where named. A save that has nothing but an access token and a client is
 //!    matched by the access token last, so that saving it twice makes one token.
 //! 3. Saving updates the match or inserts. Absent fields stay; see
 //!    [`OAuthToken::merged_with`]. A token that was stored without a user name and is now known by
-//!    name is updated, not doubled; if the user had a token already, the two become one.
+//!    name is updated, not doubled; if the user had a token of the same client and API domain
+//!    already, the two become one, in which the values of the nameless login win as the later
+//!    ones.
 //! 4. A save needs something to store: an access, refresh or grant token.
 //! 5. Absence is `None`, never an error.
 
@@ -31,6 +34,8 @@ pub enum SavePlan {
     Update {
         /// The token to update.
         id: TokenId,
+        /// What it is after the save.
+        merged: Box<OAuthToken>,
         /// A nameless earlier record of the same login, to be removed in the same transaction.
         absorbs: Option<TokenId>,
     },
@@ -69,7 +74,9 @@ pub fn find_one<'a>(
 ///
 /// - Invalid if there is nothing to store (rule 4).
 /// - Ambiguous if several stored tokens could be meant.
-/// - Conflict if the id belongs to another user's or another client's token.
+/// - Conflict if the id belongs to another user's or another client's token, or if the save would
+///   make two tokens of one user the same in client and API domain. The latter is seen where
+///   `token` names its user; a save by id alone is not compared with the user's other tokens.
 pub fn plan_save<T: Borrow<OAuthToken>>(
     token: &OAuthToken,
     candidates: &[T],
@@ -87,16 +94,50 @@ pub fn plan_save<T: Borrow<OAuthToken>>(
         {
             return Err(StoreError::id_taken(id));
         }
-        return identity.known_by_id(token, stored, &candidates);
+        return identity.known_by_id(token, stored, &candidates)?.plan(token, &candidates);
     }
-    let plan = match token.user_name() {
+    let target = match token.user_name() {
         Some(user_name) => identity.known_by_name(user_name, token, &candidates)?,
-        None => identity.known_by_value(token, candidates.iter().copied())?.map(update),
+        None => identity
+            .known_by_value(token, candidates.iter().copied())?
+            .map(|stored| Target { stored, absorbs: None }),
     };
-    match plan {
-        Some(plan) => Ok(plan),
+    match target {
+        Some(target) => target.plan(token, &candidates),
         None if token.has_token() => Ok(SavePlan::Insert),
         None => Err(StoreError::nothing_to_store()),
+    }
+}
+
+/// The stored token that a save means, and the nameless record that goes into it.
+struct Target<'a> {
+    stored: &'a OAuthToken,
+    absorbs: Option<&'a OAuthToken>,
+}
+
+impl Target<'_> {
+    fn plan(self, token: &OAuthToken, candidates: &[&OAuthToken]) -> Result<SavePlan, StoreError> {
+        let merged = match self.absorbs {
+            Some(absorbed) => self.stored.merged_with(absorbed).merged_with(token),
+            None => self.stored.merged_with(token),
+        };
+        let becomes_the_same_as = |other: &&OAuthToken| {
+            merged.user_name().is_some()
+                && merged.user_name() == other.user_name()
+                && other.id() != self.stored.id()
+                && other.id() != self.absorbs.and_then(OAuthToken::id)
+                && Identity::of(&merged).agrees_with(other)
+                && !(self.stored.user_name() == other.user_name()
+                    && Identity::of(self.stored).agrees_with(other))
+        };
+        if let Some(other) = candidates.iter().copied().find(becomes_the_same_as) {
+            return Err(StoreError::would_be_the_same(id_of(self.stored)?, id_of(other)?));
+        }
+        Ok(SavePlan::Update {
+            id: id_of(self.stored)?,
+            merged: Box::new(merged),
+            absorbs: self.absorbs.map(id_of).transpose()?,
+        })
     }
 }
 
@@ -114,49 +155,65 @@ impl<'a> Identity<'a> {
 
     /// A save under an id that is stored: that token, unless it turns out to be a nameless record
     /// of a user who has a token already.
-    fn known_by_id(
+    fn known_by_id<'c>(
         self,
         token: &OAuthToken,
-        stored: &OAuthToken,
-        candidates: &[&OAuthToken],
-    ) -> Result<SavePlan, StoreError> {
+        stored: &'c OAuthToken,
+        candidates: &[&'c OAuthToken],
+    ) -> Result<Target<'c>, StoreError> {
         if stored.user_name().is_none()
             && let Some(user_name) = token.user_name()
+            && let Some(target) = self.of_user(user_name, Some(stored), candidates)?
         {
-            let own = Identity {
-                client_id: self.client_id.or(stored.client_id()),
-                api_domain: self.api_domain.or(stored.api_domain()),
-            };
-            let named = own.only_one(candidates.iter().copied().filter(|candidate| {
-                candidate.user_name() == Some(user_name) && own.agrees_with(candidate)
-            }))?;
-            if let Some(named) = named {
-                return Ok(SavePlan::Update { id: id_of(named)?, absorbs: Some(id_of(stored)?) });
-            }
+            return Ok(target);
         }
-        Ok(update(id_of(stored)?))
+        Ok(Target { stored, absorbs: None })
     }
 
     /// A save by user name: the user's token, or the nameless record of the same login, or both.
-    fn known_by_name(
+    fn known_by_name<'c>(
         self,
         user_name: &str,
         token: &OAuthToken,
-        candidates: &[&OAuthToken],
-    ) -> Result<Option<SavePlan>, StoreError> {
-        let named = self.only_one(candidates.iter().copied().filter(|candidate| {
-            candidate.user_name() == Some(user_name) && self.agrees_with(candidate)
-        }))?;
-        let nameless = self.known_by_value(
-            token,
-            candidates
+        candidates: &[&'c OAuthToken],
+    ) -> Result<Option<Target<'c>>, StoreError> {
+        let with_value = |owner: Option<&str>| {
+            let owned = candidates
                 .iter()
                 .copied()
-                .filter(|candidate| candidate.user_name().is_none() && self.agrees_with(candidate)),
-        )?;
+                .filter(|candidate| candidate.user_name() == owner && self.agrees_with(candidate));
+            self.known_by_value(token, owned)
+        };
+        let nameless = with_value(None);
+        match with_value(Some(user_name))? {
+            Some(stored) => {
+                // It is clear what is meant. Where it is not clear which nameless record goes
+                // with it, none does.
+                let own = Identity::of(stored);
+                let absorbs = nameless.ok().flatten().filter(|other| own.agrees_with(other));
+                Ok(Some(Target { stored, absorbs }))
+            }
+            None => self.of_user(user_name, nameless?, candidates),
+        }
+    }
+
+    /// The user's token; `nameless` is the record of the same login, and says which of several.
+    fn of_user<'c>(
+        self,
+        user_name: &str,
+        nameless: Option<&'c OAuthToken>,
+        candidates: &[&'c OAuthToken],
+    ) -> Result<Option<Target<'c>>, StoreError> {
+        let own = Identity {
+            client_id: self.client_id.or(nameless.and_then(OAuthToken::client_id)),
+            api_domain: self.api_domain.or(nameless.and_then(OAuthToken::api_domain)),
+        };
+        let named = own.only_one(candidates.iter().copied().filter(|candidate| {
+            candidate.user_name() == Some(user_name) && own.agrees_with(candidate)
+        }))?;
         Ok(match (named, nameless) {
-            (Some(named), absorbs) => Some(SavePlan::Update { id: id_of(named)?, absorbs }),
-            (None, Some(nameless)) => Some(update(nameless)),
+            (Some(stored), absorbs) => Some(Target { stored, absorbs }),
+            (None, Some(stored)) => Some(Target { stored, absorbs: None }),
             (None, None) => None,
         })
     }
@@ -166,7 +223,7 @@ impl<'a> Identity<'a> {
         self,
         token: &OAuthToken,
         candidates: impl Iterator<Item = &'c OAuthToken> + Clone,
-    ) -> Result<Option<TokenId>, StoreError> {
+    ) -> Result<Option<&'c OAuthToken>, StoreError> {
         let access = || token.access_token().cloned().map(QueryKey::AccessToken);
         let keys = [
             access().filter(|_| self.client_id.is_none()),
@@ -178,8 +235,8 @@ impl<'a> Identity<'a> {
             let found = self.only_one(candidates.clone().filter(|candidate| {
                 key.matches(candidate) && agree(self.client_id, candidate.client_id())
             }))?;
-            if let Some(found) = found {
-                return Ok(Some(id_of(found)?));
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -221,10 +278,6 @@ impl<'a> Identity<'a> {
             )),
         }
     }
-}
-
-fn update(id: TokenId) -> SavePlan {
-    SavePlan::Update { id, absorbs: None }
 }
 
 fn id_of(stored: &OAuthToken) -> Result<TokenId, StoreError> {

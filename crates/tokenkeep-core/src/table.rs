@@ -156,9 +156,9 @@ impl TokenTable {
     /// is meant; Full, when all ids have been given.
     pub fn plan(&self, token: &OAuthToken, reserved: u64) -> Result<Saved, StoreError> {
         match matching::plan_save(token, &self.candidates(token))? {
-            SavePlan::Update { id, absorbs } => {
-                let stored = self.find_by_id(&id)?.ok_or_else(StoreError::stored_without_id)?;
-                Ok(Saved { token: stored.merged_with(token), absorbed: absorbs })
+            SavePlan::Update { id, merged, absorbs } => {
+                self.find_by_id(&id)?;
+                Ok(Saved { token: *merged, absorbed: absorbs })
             }
             SavePlan::Insert => {
                 let next = || next_id(self.last_id.max(reserved));
