@@ -1,2 +1,17 @@
-//! Placeholder.
+#![doc = include_str!("../docs.md")]
 #![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod error;
+
+mod layout;
+mod pool;
+mod rows;
+mod schema;
+mod shared;
+mod side;
+mod site;
+mod store;
+
+pub use self::{config::SqliteConfig, store::SqliteStore};

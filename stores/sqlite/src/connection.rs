@@ -1,0 +1,274 @@
+//! [`Database`]: one connection, what is known of its tables, and its transactions.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::{CachedStatement, Connection, OpenFlags};
+use tokenkeep_core::{MAX_ID, StoreError, TokenId, next_id};
+
+use crate::{
+    config::{Location, SqliteConfig},
+    error::{Fault, failed_commit},
+    layout::Layout,
+    schema,
+    site::{self, Site},
+};
+
+/// What all connections of a store have in common.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) config: SqliteConfig,
+    /// The largest number seen as an id, also in a database that is gone since.
+    last_id: AtomicU64,
+}
+
+impl Settings {
+    pub(crate) fn new(config: SqliteConfig) -> Self {
+        Self { config, last_id: AtomicU64::new(0) }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Reading,
+    Writing,
+}
+
+/// A connection to the database. It does not wait for locks unless [told to](Self::waiting).
+#[derive(Debug)]
+pub(crate) struct Database {
+    connection: Connection,
+    layout: Layout,
+    site: Option<Site>,
+    settings: Arc<Settings>,
+    /// The largest number given in the transaction that is under way.
+    given: Cell<u64>,
+}
+
+/// How many times a file may be replaced while it is being opened.
+pub(crate) const ATTEMPTS: u32 = 5;
+
+/// SQLite's page cache, in KiB: memory that is used only as far as the database fills it.
+const CACHE_KIB: i32 = 65_536;
+
+impl Database {
+    /// Opens the database, makes what is missing of it, and waits for others in doing so.
+    ///
+    /// `before` is what was open at this place until now.
+    pub(crate) fn open(
+        settings: &Arc<Settings>,
+        purpose: Use,
+        before: Option<&Site>,
+    ) -> Result<Self, StoreError> {
+        let path = match &settings.config.location {
+            Location::Memory => {
+                let connection = Connection::open_in_memory().map_err(fatal)?;
+                return Self::prepared(connection, settings, purpose).map_err(Fault::into_error);
+            }
+            Location::File(path) => path,
+        };
+        for _ in 0..ATTEMPTS {
+            if settings.config.read_only {
+                site::check_existing(path)?;
+            } else {
+                site::prepare(path, before)?;
+            }
+            let Some(opened) = Site::at(path) else { continue };
+            let access = if settings.config.read_only {
+                OpenFlags::SQLITE_OPEN_READ_ONLY
+            } else {
+                OpenFlags::SQLITE_OPEN_READ_WRITE
+            };
+            let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let prepared = Connection::open_with_flags(path, flags)
+                .map_err(Fault::from)
+                .and_then(|connection| Self::prepared(connection, settings, purpose));
+            let now = Site::at(path);
+            match (prepared, now) {
+                (Ok(mut database), Some(now)) if now.same_file(&opened) => {
+                    database.site = Some(now);
+                    return Ok(database);
+                }
+                (Err(Fault::Stale), _) | (Ok(_), _) => {}
+                (Err(fault), _) => return Err(fault.into_error()),
+            }
+        }
+        Err(Fault::Stale.into_error())
+    }
+
+    fn prepared(
+        connection: Connection,
+        settings: &Arc<Settings>,
+        purpose: Use,
+    ) -> Result<Self, Fault> {
+        let config = &settings.config;
+        connection.busy_timeout(config.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        if !config.read_only {
+            if connection.is_readonly("main")? {
+                return Err(read_only_file().into());
+            }
+            keep_log(&connection)?;
+            connection.pragma_update(None, "synchronous", "full")?;
+            connection.pragma_update(None, "secure_delete", "on")?;
+        }
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        if let Some(pages) = config.max_pages {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+        }
+        let layout = schema::prepare(&connection, &config.table, config.read_only)?;
+        if purpose == Use::Reading || config.read_only {
+            connection.pragma_update(None, "query_only", true)?;
+        }
+        connection.busy_timeout(Duration::ZERO)?;
+        Ok(Self {
+            connection,
+            layout,
+            site: None,
+            settings: Arc::clone(settings),
+            given: Cell::new(0),
+        })
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn statement(&self, sql: &str) -> Result<CachedStatement<'_>, Fault> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    pub(crate) fn site(&self) -> Option<&Site> {
+        self.site.as_ref()
+    }
+
+    /// Stale, if the file is not at its path any more.
+    pub(crate) fn check_site(&self) -> Result<(), Fault> {
+        if self.site.as_ref().is_none_or(Site::holds) { Ok(()) } else { Err(Fault::Stale) }
+    }
+
+    /// Does `work` with locks waited for.
+    pub(crate) fn waiting<T>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.connection.busy_timeout(timeout)?;
+        let result = work(self);
+        self.connection.busy_timeout(Duration::ZERO)?;
+        result
+    }
+
+    /// Does `work` in a transaction that writes, wholly or not at all.
+    pub(crate) fn transact<T>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.check_site()?;
+        self.given.set(0);
+        self.statement("begin immediate")?.raw_execute()?;
+        let rollback = Rollback(&self.connection);
+        let result = work(self)?;
+        self.statement("commit")?.raw_execute().map_err(failed_commit)?;
+        drop(rollback);
+        self.settings.last_id.fetch_max(self.given.get(), Ordering::Relaxed);
+        // What was written into a file that went away meanwhile is gone with it.
+        self.check_site()?;
+        Ok(result)
+    }
+
+    /// The next number, never given before. Inside a transaction.
+    pub(crate) fn next_id(&self) -> Result<TokenId, Fault> {
+        let last = self
+            .number(&self.layout.sql.meta_read)?
+            .max(self.number(&self.layout.sql.largest_number)?)
+            .max(self.settings.last_id.load(Ordering::Relaxed));
+        Ok(next_id(last)?)
+    }
+
+    /// Remembers the largest number that is there as an id. Inside a transaction.
+    pub(crate) fn remember_largest(&self) -> Result<(), Fault> {
+        let largest = self.number(&self.layout.sql.largest_number)?;
+        self.remember_id(&TokenId::from_number(largest))
+    }
+
+    fn number(&self, sql: &str) -> Result<u64, Fault> {
+        let mut statement = self.statement(sql)?;
+        let mut rows = statement.query([])?;
+        let number = rows.next()?.map(|row| row.get::<_, i64>(0)).transpose()?;
+        Ok(number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+    }
+
+    /// Remembers that `id` was given. Inside a transaction.
+    pub(crate) fn remember_id(&self, id: &TokenId) -> Result<(), Fault> {
+        let Some(number) = id.number().filter(|number| *number <= MAX_ID) else { return Ok(()) };
+        self.given.set(self.given.get().max(number));
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        self.statement(&self.layout.sql.meta_raise)?.execute([number])?;
+        Ok(())
+    }
+}
+
+/// Rolls back what was not committed, also when work panics.
+struct Rollback<'a>(&'a Connection);
+
+impl Drop for Rollback<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("rollback")
+        {
+            let code = error.sqlite_extended_error_code();
+            tracing::warn!(?code, "could not roll a transaction back");
+        }
+    }
+}
+
+/// Has the database keep a write-ahead log, in which reading waits for nobody.
+fn keep_log(connection: &Connection) -> Result<(), Fault> {
+    let mode = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
+    let mut current = mode("pragma journal_mode")?;
+    for _ in 0..ATTEMPTS {
+        if current == "wal" || current == "memory" {
+            return Ok(());
+        }
+        match mode("pragma journal_mode = wal").map_err(Fault::from) {
+            Ok(changed) if changed == current => break,
+            Ok(changed) => current = changed,
+            // SQLite does not always wait here. It does for a transaction.
+            Err(Fault::Busy(_)) => connection.execute_batch("begin immediate; rollback")?,
+            Err(fault) => return Err(fault),
+        }
+    }
+    tracing::warn!(
+        journal = %current,
+        "the database cannot keep a write-ahead log now: reading may have to wait for writing"
+    );
+    Ok(())
+}
+
+fn read_only_file() -> StoreError {
+    StoreError::new(
+        tokenkeep_core::StoreErrorKind::PermissionDenied,
+        "the database file may not be written",
+    )
+    .with_hint("give this user write permission for it, or open the store read-only")
+}
+
+fn fatal(error: rusqlite::Error) -> StoreError {
+    Fault::from(error).into_error()
+}

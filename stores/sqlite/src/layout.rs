@@ -1,0 +1,274 @@
+//! [`Layout`]: how the token table of this database is laid out, and the statements that follow
+//! from it.
+
+use std::fmt::Write;
+
+use tokenkeep_core::{Field, MAX_ID};
+
+/// The columns beyond which nothing of a field is known: its name, and whether it can be null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// Its name in this database; `None` if it is not there and may not be added.
+    pub(crate) name: Option<&'static str>,
+    pub(crate) nullable: bool,
+}
+
+/// A token table and the statements on it and its side tables.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) table: String,
+    pub(crate) side: String,
+    pub(crate) has_side: bool,
+    columns: [Column; 10],
+    pub(crate) sql: Sql,
+}
+
+/// Statements, written once for a layout.
+#[derive(Debug)]
+pub(crate) struct Sql {
+    pub(crate) all: String,
+    pub(crate) by_id: String,
+    pub(crate) by_user: String,
+    pub(crate) by_access: String,
+    pub(crate) by_grant: String,
+    pub(crate) by_refresh: String,
+    /// All rows that share a key: id, user, access, grant, refresh.
+    pub(crate) candidates: String,
+    pub(crate) insert: String,
+    pub(crate) delete: String,
+    pub(crate) delete_all: String,
+    pub(crate) largest_number: String,
+    /// Metadata of numeric ids from `?1` on (exclusive), at most `?2`.
+    pub(crate) page_numbers: String,
+    /// Metadata of text ids from `?1` on (exclusive), at most `?2`.
+    pub(crate) page_texts: String,
+    pub(crate) meta_read: String,
+    pub(crate) meta_raise: String,
+    pub(crate) side_read: String,
+    pub(crate) side_state: String,
+    pub(crate) side_lease: String,
+    pub(crate) side_subject: String,
+    pub(crate) side_delete: String,
+    pub(crate) side_delete_all: String,
+}
+
+impl Layout {
+    pub(crate) fn new(table: &str, columns: [Column; 10], has_side: bool) -> Self {
+        let side = side_table(table);
+        let sql = Sql::new(table, &side, &columns, has_side);
+        Self { table: table.to_owned(), side, has_side, columns, sql }
+    }
+
+    pub(crate) fn official(table: &str) -> Self {
+        let columns = Field::ALL
+            .map(|field| Column { name: Some(field.name()), nullable: field != Field::Id });
+        Self::new(table, columns, true)
+    }
+
+    /// What absence is written as: null, or where the table forbids that, empty text.
+    pub(crate) fn absent(&self, field: Field) -> Option<&'static str> {
+        (!self.columns[field as usize].nullable).then_some("")
+    }
+
+    /// Sets `fields` of the row `?1`, in their order from `?2` on.
+    pub(crate) fn update(&self, fields: &[Field]) -> String {
+        let mut sql = format!("update \"{}\" set ", self.table);
+        for (at, field) in fields.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let name = self.columns[*field as usize].name.unwrap_or_else(|| field.name());
+            // Writing to a string cannot fail.
+            _ = write!(sql, "{comma}\"{name}\" = ?{}", at + 2);
+        }
+        sql.push_str(" where \"id\" = ?1 collate binary");
+        sql
+    }
+
+    /// The indices that the statements need: name and definition.
+    pub(crate) fn indices(&self) -> Vec<(String, String)> {
+        let table = &self.table;
+        let number = number_of("");
+        let numeric = numeric("");
+        let text = textual("");
+        let mut indices = Vec::with_capacity(6);
+        let mut add = |suffix: &str, what: String| {
+            let name = format!("tokenkeep_{table}_{suffix}");
+            let sql = format!("create index if not exists \"{name}\" on \"{table}\" {what}");
+            indices.push((name, sql));
+        };
+        for field in [Field::UserName, Field::AccessToken, Field::GrantToken, Field::RefreshToken] {
+            if let Some(column) = self.columns[field as usize].name {
+                add(field.name(), format!("(\"{column}\" collate binary)"));
+            }
+        }
+        add("number", format!("({number}) where {numeric}"));
+        add("text", format!("(\"id\" collate binary) where {text}"));
+        indices
+    }
+
+    /// An index on the id, for tables whose primary key does not serve byte by byte.
+    pub(crate) fn id_index(&self) -> (String, String) {
+        let name = format!("tokenkeep_{}_id", self.table);
+        let sql = format!(
+            "create index if not exists \"{name}\" on \"{}\" (\"id\" collate binary)",
+            self.table
+        );
+        (name, sql)
+    }
+}
+
+/// Our table for a token table. A database can hold several.
+fn side_table(table: &str) -> String {
+    if table == "oauthtoken" {
+        "tokenkeep_state".to_owned()
+    } else {
+        format!("tokenkeep_state_{table}")
+    }
+}
+
+/// Tokens' tables as the SDKs define it.
+pub(crate) fn create_token_table(table: &str) -> String {
+    format!(
+        "create table \"{table}\" (id varchar(10) NOT NULL, user_name varchar(255), \
+         client_id varchar(255), client_secret varchar(255), refresh_token varchar(255), \
+         access_token varchar(255), grant_token varchar(255), expiry_time varchar(20), \
+         redirect_url varchar(255), api_domain varchar(255), primary key (id))"
+    )
+}
+
+pub(crate) fn create_side_tables(layout: &Layout) -> String {
+    format!(
+        "create table if not exists \"{}\" (token_id text not null primary key, user_name text, \
+         client_id text, state text, lease_holder text, lease_generation integer, \
+         lease_until integer) without rowid;
+         create table if not exists tokenkeep_meta (token_table text not null primary key, \
+         version integer not null, last_id integer not null) without rowid;
+         insert or ignore into tokenkeep_meta (token_table, version, last_id) \
+         values ('{}', {VERSION}, 0);",
+        layout.side, layout.table
+    )
+}
+
+/// The version of our tables that this code writes.
+pub(crate) const VERSION: u32 = 1;
+
+fn number_of(alias: &str) -> String {
+    format!("cast({alias}\"id\" as integer)")
+}
+
+/// Whether the id is a number as ids are given: digits only, no sign, no leading zero.
+fn numeric(alias: &str) -> String {
+    let number = number_of(alias);
+    format!("{number} >= 0 and {alias}\"id\" = cast({number} as text)")
+}
+
+fn textual(alias: &str) -> String {
+    let number = number_of(alias);
+    format!("({number} < 0 or {alias}\"id\" <> cast({number} as text))")
+}
+
+impl Sql {
+    fn new(table: &str, side: &str, columns: &[Column; 10], has_side: bool) -> Self {
+        let column = |alias: &str, field: Field| match columns[field as usize].name {
+            Some(name) => format!("{alias}\"{name}\""),
+            None => "null".to_owned(),
+        };
+        let listed = Field::ALL.map(|field| column("", field)).join(", ");
+        let select = format!("select {listed} from \"{table}\"");
+        let is = |field, at: u8| format!("{} = ?{at} collate binary", column("", field));
+        let by = |field| format!("{select} where {}", is(field, 1));
+        let names: Vec<_> = columns.iter().filter_map(|column| column.name).collect();
+        let names = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let places = (1..=columns.iter().filter(|c| c.name.is_some()).count())
+            .map(|at| format!("?{at}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+
+        // Secrets are asked for by their presence only.
+        let there = |field| {
+            let column = column("t.", field);
+            format!("{column} is not null and {column} <> ''")
+        };
+        let (state, join) = if has_side {
+            (
+                "s.user_name, s.client_id, s.state",
+                format!(" left join \"{side}\" s on s.token_id = t.\"id\""),
+            )
+        } else {
+            ("null, null, null", String::new())
+        };
+        let page = format!(
+            "select {}, {}, {}, {}, {}, {}, {}, {}, {}, {state} from \"{table}\" t{join}",
+            column("t.", Field::Id),
+            column("t.", Field::UserName),
+            column("t.", Field::ClientId),
+            column("t.", Field::ApiDomain),
+            column("t.", Field::ExpiryTime),
+            there(Field::AccessToken),
+            there(Field::RefreshToken),
+            there(Field::GrantToken),
+            there(Field::ClientSecret),
+        );
+        let number = number_of("");
+        let page_number = number_of("t.");
+        let subject = "user_name = excluded.user_name, client_id = excluded.client_id";
+        Self {
+            by_id: by(Field::Id),
+            by_user: by(Field::UserName),
+            by_access: by(Field::AccessToken),
+            by_grant: by(Field::GrantToken),
+            by_refresh: by(Field::RefreshToken),
+            candidates: format!(
+                "{select} where {} or {} or {} or {} or {}",
+                is(Field::Id, 1),
+                is(Field::UserName, 2),
+                is(Field::AccessToken, 3),
+                is(Field::GrantToken, 4),
+                is(Field::RefreshToken, 5)
+            ),
+            all: select,
+            insert: format!("insert into \"{table}\" ({names}) values ({places})"),
+            delete: format!("delete from \"{table}\" where \"id\" = ?1 collate binary"),
+            delete_all: format!("delete from \"{table}\""),
+            largest_number: format!(
+                "select {number} from \"{table}\" where {} and {number} <= {MAX_ID} \
+                 order by {number} desc limit 1",
+                numeric("")
+            ),
+            page_numbers: format!(
+                "{page} where {} and {page_number} > ?1 order by {page_number} limit ?2",
+                numeric("t.")
+            ),
+            page_texts: format!(
+                "{page} where {} and t.\"id\" > ?1 collate binary \
+                 order by t.\"id\" collate binary limit ?2",
+                textual("t.")
+            ),
+            meta_read: format!("select last_id from tokenkeep_meta where token_table = '{table}'"),
+            meta_raise: format!(
+                "update tokenkeep_meta set last_id = ?1 \
+                 where token_table = '{table}' and last_id < ?1"
+            ),
+            side_read: format!(
+                "select user_name, client_id, state, lease_holder, lease_generation, lease_until \
+                 from \"{side}\" where token_id = ?1"
+            ),
+            side_state: format!(
+                "insert into \"{side}\" (token_id, user_name, client_id, state) \
+                 values (?1, ?2, ?3, ?4) on conflict (token_id) do update set {subject}, \
+                 state = excluded.state"
+            ),
+            side_lease: format!(
+                "insert into \"{side}\" \
+                 (token_id, user_name, client_id, lease_holder, lease_generation, lease_until) \
+                 values (?1, ?2, ?3, ?4, ?5, ?6) on conflict (token_id) do update set {subject}, \
+                 lease_holder = excluded.lease_holder, \
+                 lease_generation = excluded.lease_generation, lease_until = excluded.lease_until"
+            ),
+            side_subject: format!(
+                "update \"{side}\" set user_name = ?2, client_id = ?3 where token_id = ?1"
+            ),
+            side_delete: format!("delete from \"{side}\" where token_id = ?1"),
+            side_delete_all: format!("delete from \"{side}\""),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! [`Pool`]: which connection does the work, and on which thread.
+//!
+//! Work is tried on the calling task first, without waiting for any lock of the database. What
+//! would have to wait is done again on a thread where waiting is allowed.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokenkeep_core::{Operation, StoreError, StoreErrorKind};
+
+use crate::{
+    config::{Location, SqliteConfig},
+    connection::{ATTEMPTS, Database, Settings, Use},
+    error::Fault,
+    site::Site,
+};
+
+/// The connections of a store: one that writes, and some that read.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    settings: Arc<Settings>,
+    writer: Arc<async_lock::Mutex<Slot>>,
+    /// None for a database in memory, which has one connection.
+    readers: Box<[Mutex<Slot>]>,
+}
+
+/// A connection that is opened when it is needed, and again when its file is gone.
+#[derive(Debug)]
+struct Slot {
+    purpose: Use,
+    settings: Arc<Settings>,
+    database: Option<Database>,
+    /// What was open here last.
+    before: Option<Site>,
+}
+
+/// Work on a connection. What it is given is cloned if it has to move to another thread.
+pub(crate) type Work<A, T> = fn(&Database, &A) -> Result<T, Fault>;
+
+impl Pool {
+    pub(crate) fn open(config: SqliteConfig) -> Result<Self, StoreError> {
+        let readers = match config.location {
+            Location::Memory => 0,
+            Location::File(_) => thread::available_parallelism().map_or(1, usize::from).min(4),
+        };
+        let settings = Arc::new(Settings::new(config));
+        let mut writer = Slot::new(Use::Writing, &settings);
+        writer.database = Some(Database::open(&settings, Use::Writing, None)?);
+        let readers: Box<[_]> =
+            (0..readers).map(|_| Mutex::new(Slot::new(Use::Reading, &settings))).collect();
+        Ok(Self { settings, writer: Arc::new(async_lock::Mutex::new(writer)), readers })
+    }
+
+    /// Reads a little: on the calling task, unless something is in the way.
+    pub(crate) async fn read<A, T>(
+        self: &Arc<Self>,
+        operation: Operation,
+        args: &A,
+        work: Work<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let result = if self.readers.is_empty() {
+            self.writer.lock().await.try_reading(args, work)
+        } else {
+            self.reader().try_reading(args, work)
+        };
+        let result = match result {
+            Err(Fault::Busy(_) | Fault::Stale) => {
+                let (pool, args) = (Arc::clone(self), args.clone());
+                blocking::unblock(move || {
+                    let timeout = pool.settings.config.busy_timeout;
+                    if pool.readers.is_empty() {
+                        pool.writer.lock_blocking().wait(timeout, &args, work)
+                    } else {
+                        pool.reader().wait(timeout, &args, work)
+                    }
+                })
+                .await
+            }
+            result => result,
+        };
+        result.map_err(|fault| fault.into_error().during(operation))
+    }
+
+    /// Reads much: on a thread and, unless in memory, a connection of its own, so that nobody
+    /// waits for it.
+    pub(crate) async fn read_much<A, T>(
+        self: &Arc<Self>,
+        operation: Operation,
+        args: A,
+        work: Work<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        let pool = Arc::clone(self);
+        let result = blocking::unblock(move || {
+            let timeout = pool.settings.config.busy_timeout;
+            if pool.readers.is_empty() {
+                return pool.writer.lock_blocking().wait(timeout, &args, work);
+            }
+            // A connection that has seen what was at the path before knows how to recover.
+            pool.reader().wait(timeout, &(), |_, ()| Ok(()))?;
+            Slot::new(Use::Reading, &pool.settings).wait(timeout, &args, work)
+        });
+        result.await.map_err(|fault| fault.into_error().during(operation))
+    }
+
+    /// Writes, in a transaction: on the calling task unless another process writes.
+    pub(crate) async fn write<A, T>(
+        &self,
+        operation: Operation,
+        args: &A,
+        work: Work<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        if self.settings.config.read_only {
+            return Err(StoreError::new(
+                StoreErrorKind::PermissionDenied,
+                "the store was opened read-only",
+            )
+            .with_hint("open it for writing")
+            .during(operation));
+        }
+        let (mut slot, waited) = self.writer().await;
+        let result = match slot.try_writing(args, work) {
+            Err(Fault::Busy(_) | Fault::Stale) => {
+                let timeout = self.settings.config.busy_timeout.saturating_sub(waited);
+                let args = args.clone();
+                blocking::unblock(move || {
+                    slot.wait(timeout, &args, |database, args| {
+                        database.transact(|database| work(database, args))
+                    })
+                })
+                .await
+            }
+            result => result,
+        };
+        result.map_err(|fault| fault.into_error().during(operation))
+    }
+
+    /// The connection that writes, when it is this task's turn, and how long that took.
+    async fn writer(&self) -> (async_lock::MutexGuardArc<Slot>, Duration) {
+        if let Some(slot) = self.writer.try_lock_arc() {
+            return (slot, Duration::ZERO);
+        }
+        #[expect(clippy::disallowed_methods, reason = "a wait is measured, nothing is dated")]
+        let began = Instant::now();
+        let slot = self.writer.lock_arc().await;
+        (slot, began.elapsed())
+    }
+
+    /// A connection that reads and nobody uses, beginning with the one this thread had last; if
+    /// all are in use, that one when it is free, after microseconds.
+    fn reader(&self) -> MutexGuard<'_, Slot> {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        let first = THREAD.with(|thread| *thread);
+        for at in 0..self.readers.len() {
+            if let Ok(slot) = self.readers[(first + at) % self.readers.len()].try_lock() {
+                return slot;
+            }
+        }
+        // A slot holds a whole connection or none, also after a panic.
+        self.readers[first % self.readers.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn new(purpose: Use, settings: &Arc<Settings>) -> Self {
+        Self { purpose, settings: Arc::clone(settings), database: None, before: None }
+    }
+
+    /// Reads without waiting.
+    fn try_reading<A, T>(&self, args: &A, work: Work<A, T>) -> Result<T, Fault> {
+        let database = self.database.as_ref().ok_or(Fault::Stale)?;
+        database.check_site()?;
+        work(database, args)
+    }
+
+    /// Writes without waiting.
+    fn try_writing<A, T>(&self, args: &A, work: Work<A, T>) -> Result<T, Fault> {
+        let database = self.database.as_ref().ok_or(Fault::Stale)?;
+        database.transact(|database| work(database, args))
+    }
+
+    /// Works, waits for others in doing so, and opens the database again if it has to.
+    fn wait<A, T>(
+        &mut self,
+        timeout: Duration,
+        args: &A,
+        work: impl Fn(&Database, &A) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        for _ in 0..ATTEMPTS {
+            let result = self.opened()?.waiting(timeout, |database| work(database, args));
+            match result {
+                Err(Fault::Stale) => self.reopen()?,
+                result => return result,
+            }
+        }
+        Err(Fault::Stale)
+    }
+
+    fn opened(&mut self) -> Result<&Database, Fault> {
+        if self.database.as_ref().is_none_or(|database| database.check_site().is_err()) {
+            self.reopen()?;
+        }
+        self.database.as_ref().ok_or(Fault::Stale)
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        let gone = self.database.take();
+        if let Some(gone) = &gone {
+            // What was in memory cannot be opened again.
+            let Some(site) = gone.site() else { return Err(Fault::Stale) };
+            self.before = Some(site.clone());
+            tracing::warn!(
+                "the database was removed, replaced or emptied in use; opening it again"
+            );
+        }
+        self.database = Some(Database::open(&self.settings, self.purpose, self.before.as_ref())?);
+        // Not before: while it is open, its place on the disk is not given to another file.
+        drop(gone);
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Rows of the token table as tokens, and back.
+
+use std::borrow::Cow;
+
+use rusqlite::{
+    Connection, Row, Rows, ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
+use tokenkeep_core::{Field, OAuthToken, StoreError, TokenId};
+
+use crate::{
+    error::{Fault, corrupt},
+    layout::Layout,
+};
+
+/// The tokens in `rows`, selected with the ten columns in their order.
+pub(crate) fn tokens(mut rows: Rows<'_>) -> Result<Vec<OAuthToken>, Fault> {
+    let mut tokens = Vec::new();
+    while let Some(row) = rows.next()? {
+        tokens.push(token(row)?);
+    }
+    Ok(tokens)
+}
+
+/// The token in a row with the ten columns in their order, which must have an id.
+pub(crate) fn identified(row: &Row<'_>) -> Result<OAuthToken, Fault> {
+    let token = token(row)?;
+    id_of(&token)?;
+    Ok(token)
+}
+
+/// The token in a row with the ten columns in their order.
+fn token(row: &Row<'_>) -> Result<OAuthToken, Fault> {
+    let mut columns: [Option<String>; 10] = Default::default();
+    for field in Field::ALL {
+        columns[field as usize] = text(row, field as usize, field)?;
+    }
+    let expiry = &mut columns[Field::ExpiryTime as usize];
+    if expiry.as_deref().is_some_and(|text| text.trim().parse::<i64>().is_err()) {
+        *expiry = None;
+    }
+    Ok(OAuthToken::from_columns(columns).map_err(StoreError::from)?)
+}
+
+/// The text at `at`, where `field` stands; `None` if it is null or empty.
+pub(crate) fn text(row: &Row<'_>, at: usize, field: Field) -> Result<Option<String>, Fault> {
+    let bytes = match row.get_ref(at)? {
+        ValueRef::Null => return Ok(None),
+        ValueRef::Integer(number) => return Ok(Some(number.to_string())),
+        ValueRef::Real(number) => return Ok(Some(number.to_string())),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
+    };
+    match std::str::from_utf8(bytes) {
+        Ok("") => Ok(None),
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_not_utf8) => Err(unreadable(row, field).into()),
+    }
+}
+
+fn unreadable(row: &Row<'_>, field: Field) -> StoreError {
+    let id = match row.get_ref(0) {
+        Ok(ValueRef::Text(id)) if field != Field::Id => String::from_utf8_lossy(id).into_owned(),
+        _ => "of unknown id".to_owned(),
+    };
+    corrupt(format!("{field} of token {id} is not UTF-8 text"))
+        .with_hint("correct that row, or delete it and log in again")
+}
+
+/// The id of a stored token.
+pub(crate) fn id_of(token: &OAuthToken) -> Result<&TokenId, StoreError> {
+    token.id().ok_or_else(|| {
+        corrupt("a stored token has no id")
+            .with_hint("give the row whose id is empty one of its own")
+    })
+}
+
+/// A column's value as it is bound to a statement: text, or what absence is written as.
+struct Value<'a>(Option<Cow<'a, str>>);
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match &self.0 {
+            Some(text) => ValueRef::Text(text.as_bytes()),
+            None => ValueRef::Null,
+        }))
+    }
+}
+
+/// Inserts a row.
+pub(crate) fn insert(
+    connection: &Connection,
+    layout: &Layout,
+    token: &OAuthToken,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(&layout.sql.insert)?;
+    for (field, value) in Field::ALL.into_iter().zip(token.expose_columns()) {
+        let value = value.or_else(|| layout.absent(field).map(Cow::Borrowed));
+        statement.raw_bind_parameter(field as usize + 1, Value(value))?;
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
+/// Writes the fields of `merged` that are not as in `stored`, and those that `given` clears.
+///
+/// What is untouched stays as it is, also where it could not be read; and indices of untouched
+/// columns need not be written.
+pub(crate) fn update(
+    connection: &Connection,
+    layout: &Layout,
+    stored: &OAuthToken,
+    merged: &OAuthToken,
+    given: &OAuthToken,
+) -> Result<(), Fault> {
+    let (before, mut after) = (stored.expose_columns(), merged.expose_columns());
+    let changed: Vec<Field> = Field::ALL
+        .into_iter()
+        .skip(1)
+        .filter(|field| before[*field as usize] != after[*field as usize] || given.clears(*field))
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(&layout.update(&changed))?;
+    statement.raw_bind_parameter(1, id_of(stored)?.as_str())?;
+    for (at, field) in changed.into_iter().enumerate() {
+        let value = after[field as usize].take();
+        let value = value.or_else(|| layout.absent(field).map(Cow::Borrowed));
+        statement.raw_bind_parameter(at + 2, Value(value))?;
+    }
+    statement.raw_execute()?;
+    Ok(())
+}

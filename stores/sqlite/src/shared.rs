@@ -1,0 +1,241 @@
+//! Coordination across processes: compare-and-swap, leases, state, pages.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Row, ToSql, params};
+use tokenkeep_core::{
+    Field, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore, StoreError,
+    StoreErrorKind, TokenId, TokenMeta, TokenState, shared::lease,
+};
+
+use crate::{
+    connection::Database,
+    error::Fault,
+    rows,
+    side::{self, Entry, Subject},
+    store::{FEW, SqliteStore, by_id},
+};
+
+#[async_trait]
+impl SharedStore for SqliteStore {
+    async fn replace_token(
+        &self,
+        expected: &OAuthToken,
+        token: &OAuthToken,
+        fence: Option<&Lease>,
+    ) -> Result<Replaced, StoreError> {
+        let args =
+            Replacement { expected: expected.clone(), token: token.clone(), fence: fence.cloned() };
+        self.pool.write(Operation::ReplaceToken, &args, replace).await
+    }
+
+    async fn try_lease(
+        &self,
+        id: &TokenId,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<LeaseAttempt, StoreError> {
+        self.pool.write(Operation::Lease, &(id.clone(), holder.to_owned(), ttl), take).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        self.pool.write(Operation::Lease, &(lease.clone(), ttl), renew).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
+        self.pool.write(Operation::Lease, lease, release).await
+    }
+
+    async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
+        self.pool.read(Operation::State, id, read_state).await
+    }
+
+    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError> {
+        self.pool.write(Operation::State, &(id.clone(), state.clone()), write_state).await
+    }
+
+    async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
+        let args = (after.cloned(), limit);
+        if limit <= FEW {
+            self.pool.read(Operation::Page, &args, page).await
+        } else {
+            self.pool.read_much(Operation::Page, args, page).await
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Replacement {
+    expected: OAuthToken,
+    token: OAuthToken,
+    fence: Option<Lease>,
+}
+
+fn replace(database: &Database, args: &Replacement) -> Result<Replaced, Fault> {
+    let Replacement { expected, token, fence } = args;
+    let id = expected.id().ok_or_else(|| {
+        StoreError::new(StoreErrorKind::Invalid, "the expected token has no id")
+            .with_hint("pass the token as the store returned it")
+    })?;
+    let Some(stored) = by_id(database, id)? else {
+        return Ok(match fence {
+            Some(_) => Replaced::LeaseLost(None),
+            None => Replaced::Changed(None),
+        });
+    };
+    if let Some(lease) = fence
+        && !side::holds(database, &stored, lease)?
+    {
+        return Ok(Replaced::LeaseLost(Some(stored)));
+    }
+    if stored != *expected {
+        return Ok(Replaced::Changed(Some(stored)));
+    }
+    let merged = stored.merged_with(token);
+    rows::update(database.connection(), database.layout(), &stored, &merged, token)?;
+    side::follow(database, &stored, &merged)?;
+    Ok(Replaced::Saved(merged))
+}
+
+fn take(
+    database: &Database,
+    (id, holder, ttl): &(TokenId, String, Duration),
+) -> Result<LeaseAttempt, Fault> {
+    let now = database.settings().config.clock.now();
+    let Some(token) = by_id(database, id)? else { return Ok(LeaseAttempt::NoToken) };
+    let current = Entry::of(database, &token)?.lease;
+    Ok(match lease::take(current.as_ref(), holder, *ttl, now) {
+        Ok(record) => {
+            side::write_lease(database, &token, &record)?;
+            LeaseAttempt::Granted(Lease::from_record(id.clone(), &record))
+        }
+        Err(until) => LeaseAttempt::Held { until },
+    })
+}
+
+fn renew(database: &Database, (lease, ttl): &(Lease, Duration)) -> Result<Option<Lease>, Fault> {
+    let now = database.settings().config.clock.now();
+    let Some(token) = by_id(database, &lease.token_id)? else { return Ok(None) };
+    let current = Entry::of(database, &token)?.lease;
+    let Some(record) = lease::renew(current.as_ref(), lease, *ttl, now) else { return Ok(None) };
+    side::write_lease(database, &token, &record)?;
+    Ok(Some(Lease::from_record(lease.token_id.clone(), &record)))
+}
+
+fn release(database: &Database, lease: &Lease) -> Result<bool, Fault> {
+    let Some(token) = by_id(database, &lease.token_id)? else { return Ok(false) };
+    let current = Entry::of(database, &token)?.lease;
+    let Some(record) = lease::release(current.as_ref(), lease) else { return Ok(false) };
+    side::write_lease(database, &token, &record)?;
+    Ok(true)
+}
+
+fn read_state(database: &Database, id: &TokenId) -> Result<Option<TokenState>, Fault> {
+    // Two statements, and between them the row may change. A state is then told of a token that
+    // was there a moment ago, which is as true as it would be a moment later.
+    match by_id(database, id)? {
+        Some(token) => Entry::of(database, &token)?.state(id),
+        None => Ok(None),
+    }
+}
+
+fn write_state(database: &Database, (id, state): &(TokenId, TokenState)) -> Result<bool, Fault> {
+    let Some(token) = by_id(database, id)? else { return Ok(false) };
+    side::write_state(database, &token, state)?;
+    Ok(true)
+}
+
+/// The next tokens: those of numeric ids by number, then the others by their bytes.
+fn page(database: &Database, (after, limit): &(Option<TokenId>, usize)) -> Result<Page, Fault> {
+    let sql = &database.layout().sql;
+    let mut listing = Listing { page: Page::default(), limit: *limit, more: false };
+    // Numbers that SQLite cannot count to are text to it.
+    let number = |id: &TokenId| id.number().and_then(|number| i64::try_from(number).ok());
+    let (from_number, from_text) = match after {
+        None => (Some(-1), ""),
+        Some(id) => match number(id) {
+            Some(number) => (Some(number), ""),
+            None => (None, id.as_str()),
+        },
+    };
+    if let Some(number) = from_number {
+        listing.add(database, &sql.page_numbers, &number)?;
+    }
+    if !listing.more {
+        listing.add(database, &sql.page_texts, &from_text)?;
+    }
+    let Listing { mut page, more, .. } = listing;
+    if more {
+        page.next = page.tokens.last().map(|last| last.id.clone());
+    }
+    Ok(page)
+}
+
+struct Listing {
+    page: Page,
+    limit: usize,
+    /// Whether there is another token after the last one.
+    more: bool,
+}
+
+impl Listing {
+    fn add(&mut self, database: &Database, sql: &str, after: &dyn ToSql) -> Result<(), Fault> {
+        let room = self.limit - self.page.tokens.len();
+        let asked = i64::try_from(room).unwrap_or(i64::MAX).saturating_add(1);
+        let mut statement = database.statement(sql)?;
+        let mut rows = statement.query(params![after, asked])?;
+        while let Some(row) = rows.next()? {
+            if self.page.tokens.len() == self.limit {
+                self.more = true;
+                break;
+            }
+            let (meta, damage) = meta(row)?;
+            self.page.tokens.push(meta);
+            self.page.damage.extend(damage);
+        }
+        Ok(())
+    }
+}
+
+/// The metadata in a row of a page, and what of it cannot be read.
+fn meta(row: &Row<'_>) -> Result<(TokenMeta, Option<String>), Fault> {
+    let [id, user_name, client_id, api_domain, expiry] = [
+        (0, Field::Id),
+        (1, Field::UserName),
+        (2, Field::ClientId),
+        (3, Field::ApiDomain),
+        (4, Field::ExpiryTime),
+    ]
+    .map(|(at, field)| rows::text(row, at, field));
+    let id = TokenId::new(id?.unwrap_or_default()).map_err(StoreError::from)?;
+    let bare = OAuthToken::from_columns([
+        Some(id.to_string()),
+        user_name?,
+        client_id?,
+        None,
+        None,
+        None,
+        None,
+        expiry?.filter(|text| text.trim().parse::<i64>().is_ok()),
+        None,
+        api_domain?,
+    ])
+    .map_err(StoreError::from)?;
+
+    let (user_name, client_id): (Option<String>, Option<String>) = (row.get(9)?, row.get(10)?);
+    let then = Subject { user_name: user_name.as_deref(), client_id: client_id.as_deref() };
+    let state: Option<String> = row.get(11)?;
+    let state = state.filter(|_| then.is_still(Subject::of(&bare)));
+    let (state, damage) = match state.map(|text| side::parse_state(&id, &text)).transpose() {
+        Ok(state) => (state, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let mut meta = TokenMeta::of(&bare, state)
+        .ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "a stored token has no id"))?;
+    meta.has_access_token = row.get::<_, Option<bool>>(5)?.unwrap_or(false);
+    meta.has_refresh_token = row.get::<_, Option<bool>>(6)?.unwrap_or(false);
+    meta.has_grant_token = row.get::<_, Option<bool>>(7)?.unwrap_or(false);
+    meta.has_client_secret = row.get::<_, Option<bool>>(8)?.unwrap_or(false);
+    Ok((meta, damage))
+}
