@@ -1,2 +1,27 @@
-//! cli
-fn main() {}
+//! The `tokenkeep` command: see `tokenkeep --help`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod context;
+mod error;
+mod exit;
+mod incoming;
+mod lines;
+mod logging;
+mod loopback;
+mod outcome;
+mod output;
+mod progress;
+mod secrets;
+mod select;
+mod server;
+mod time;
+mod verbs;
+mod view;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(args::run(std::env::args_os()))
+}

@@ -1,0 +1,130 @@
+//! `tokenkeep import`
+
+use std::{collections::HashSet, path::PathBuf};
+
+use serde::Serialize;
+use tokenkeep::{Field, OAuthToken, StoreErrorKind, TokenId, TokenStore, TokenTable};
+
+use crate::{
+    context::Context,
+    error::Failure,
+    incoming::{self, Incoming},
+    progress,
+};
+
+const HELP: &str = "\
+What is read is known by its content:
+  - JSON lines, one token a line, with the fields id, user_name, client_id, client_secret,
+    refresh_token, access_token, grant_token, expiry_time (ms since 1970), redirect_url, api_domain;
+    all but one of the three tokens may be left out
+  - the token file of any official Zoho CRM SDK (CSV)
+  - the SQLite file of an official SDK's sample store, or of tokenkeep
+
+A token that the store has already (the same user, client and API domain) is updated: fields that
+are left out stay. An id is kept if it is free; if it is another user's, nothing is imported. All is
+checked before the first token is written, and to import the same again changes nothing.
+
+With `--format json` it prints {\"read\": N, \"added\": N, \"updated\": N}.
+
+Examples:
+  tokenkeep import tokens.jsonl
+  tokenkeep import sdk_tokens.txt --new-ids
+  tokenkeep --store sqlite:a.db export --include-secrets | tokenkeep --store sqlite:b.db import -";
+
+/// Reads tokens from a file into the store
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The file; `-` is stdin
+    file: PathBuf,
+    /// Give new ids instead of keeping those in the file
+    #[arg(long)]
+    new_ids: bool,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    read: usize,
+    added: usize,
+    updated: usize,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let Args { file, new_ids } = args;
+    let store_url = context.store_url()?;
+    let mut tokens = incoming::read(&file).await?;
+    if new_ids {
+        for incoming in &mut tokens {
+            incoming.token = incoming.token.clone().without_id();
+        }
+    }
+    let store = store_url.open().await?.into_store();
+    let stored = store.get_tokens().await?;
+    let known = stored.iter().filter_map(|token| token.id().cloned()).collect();
+    rehearse(stored, &tokens)?;
+    let counts = write(&*store, known, tokens).await?;
+    context.printer.result(&counts, |Counts { read, added, updated }| {
+        format!("Read {read}, added {added}, updated {updated}.")
+    })
+}
+
+/// Plays the import on a copy of the store in memory, so that a mistake costs nothing.
+fn rehearse(stored: Vec<OAuthToken>, tokens: &[Incoming]) -> Result<(), Failure> {
+    let mut table = TokenTable::new();
+    for token in stored {
+        table.load(token)?;
+    }
+    let mut mistakes = Vec::new();
+    let mut conflict = false;
+    for Incoming { place, token } in tokens {
+        if let Err(error) = table.save(token) {
+            conflict |= error.kind() == StoreErrorKind::Conflict;
+            let field =
+                if error.kind() == StoreErrorKind::Conflict { Field::Id } else { Field::UserName };
+            mistakes.push(format!("{place}: {field}: {error}"));
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    let refused = incoming::refused(&mistakes);
+    Err(if conflict {
+        refused.hint("`--new-ids` gives every token that is new to the store a new id")
+    } else {
+        refused.hint("name the client and the API domain in these lines, or the id of the token")
+    })
+}
+
+async fn write(
+    store: &dyn TokenStore,
+    mut known: HashSet<TokenId>,
+    tokens: Vec<Incoming>,
+) -> Result<Counts, Failure> {
+    let mut counts = Counts { read: tokens.len(), added: 0, updated: 0 };
+    let bar = progress::bar("importing", tokens.len());
+    for (done, Incoming { place, token }) in tokens.iter().enumerate() {
+        let saved = store.save_token(token).await.map_err(|error| {
+            bar.abandon();
+            let failure = Failure::from(error);
+            let message = format!(
+                "{place}: {}; {done} of {} tokens are imported",
+                failure.message, counts.read
+            );
+            Failure { message, ..failure }.or_hint("to import the same again changes nothing")
+        })?;
+        match saved.id() {
+            Some(id) if known.insert(id.clone()) => counts.added += 1,
+            _ => counts.updated += 1,
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(counts)
+}
+
+impl Failure {
+    /// With this hint, if there is none.
+    fn or_hint(self, hint: &str) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
+}

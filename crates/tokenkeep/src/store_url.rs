@@ -1,0 +1,309 @@
+//! [`StoreUrl`]: which store, as one line of text.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use tokenkeep_core::{StoreError, StoreErrorKind};
+
+/// Which store, as one line of text.
+///
+/// | URL | store |
+/// |---|---|
+/// | `sqlite:PATH` | a SQLite database; made if it is not there |
+/// | `sqlite::memory:` | a SQLite database in memory; gone with the process |
+/// | `file:PATH` | the official SDKs' token file; made if it is not there |
+/// | `file:PATH?dialect=quoted` | the same, with values quoted that not every SDK can read |
+/// | `list:` | a list in memory; gone with the process |
+///
+/// What stands between the colon and a `?` is the path as it is, without any escaping; a relative
+/// one is relative to the directory of the process when the store is opened. A path with a `?`
+/// in it cannot be written as a URL: open that store by its own type.
+///
+/// ```
+/// use tokenkeep::StoreUrl;
+///
+/// let url: StoreUrl = "sqlite:/var/lib/app/tokens.db".parse()?;
+/// assert_eq!(url.scheme(), "sqlite");
+/// assert!("ftp:somewhere".parse::<StoreUrl>().is_err());
+/// # Ok::<(), tokenkeep::StoreUrlError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreUrl {
+    /// `list:`
+    List,
+    /// `sqlite:PATH`
+    Sqlite(PathBuf),
+    /// `sqlite::memory:`
+    SqliteMemory,
+    /// `file:PATH`
+    File {
+        /// The token file.
+        path: PathBuf,
+        /// How its values are written.
+        dialect: FileDialect,
+    },
+}
+
+/// How a token file's values are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileDialect {
+    /// So that every official SDK can read it: a value that would need quoting is refused.
+    #[default]
+    Shared,
+    /// Values are quoted where needed, which the Node, TypeScript and C# SDKs cannot read.
+    Quoted,
+}
+
+/// Stores of later versions: their URLs are reserved.
+const LATER: [&str; 8] = [
+    "aws-secretsmanager",
+    "keyring",
+    "mysql",
+    "postgres",
+    "postgresql",
+    "redis",
+    "rediss",
+    "vault+https",
+];
+
+const KNOWN: &str = "sqlite:PATH, sqlite::memory:, file:PATH and list:";
+
+impl StoreUrl {
+    /// What stands before the colon.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Sqlite(_) | Self::SqliteMemory => "sqlite",
+            Self::File { .. } => "file",
+        }
+    }
+
+    /// Whether what is stored ends with the process.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        match self {
+            Self::List | Self::SqliteMemory => true,
+            Self::Sqlite(_) | Self::File { .. } => false,
+        }
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(text: &str) -> Result<Self, StoreUrlError> {
+        let (scheme, rest) = split_scheme(text)?;
+        let (location, options) = match rest.split_once('?') {
+            Some((location, options)) => (location, Some(options)),
+            None => (rest, None),
+        };
+        let url = match scheme.as_str() {
+            "list" if location.is_empty() => Self::List,
+            "list" => {
+                return Err(StoreUrlError::new("`list:` takes nothing after the colon")
+                    .hint("it is a list in memory; for one that lasts use sqlite:PATH"));
+            }
+            "sqlite" if location == ":memory:" => Self::SqliteMemory,
+            "sqlite" => Self::Sqlite(path("sqlite", location)?),
+            "file" => Self::File { path: path("file", location)?, dialect: FileDialect::default() },
+            later if LATER.contains(&later) => {
+                return Err(StoreUrlError {
+                    later: true,
+                    ..StoreUrlError::new(format!("the store `{later}:` is not in this version"))
+                        .hint(format!("this version has {KNOWN}"))
+                });
+            }
+            unknown => {
+                return Err(StoreUrlError::new(format!("there is no store `{unknown}:`"))
+                    .hint(format!("this version has {KNOWN}")));
+            }
+        };
+        options.into_iter().flat_map(|options| options.split('&')).try_fold(url, Self::with_option)
+    }
+}
+
+impl StoreUrl {
+    fn with_option(self, option: &str) -> Result<Self, StoreUrlError> {
+        match (self, option.split_once('=')) {
+            (Self::File { path, .. }, Some(("dialect", "quoted"))) => {
+                Ok(Self::File { path, dialect: FileDialect::Quoted })
+            }
+            (Self::File { path, .. }, Some(("dialect", "shared"))) => {
+                Ok(Self::File { path, dialect: FileDialect::Shared })
+            }
+            (Self::File { .. }, _) => {
+                Err(StoreUrlError::new("`file:` does not know this option after the `?`")
+                    .hint("it has dialect=shared and dialect=quoted"))
+            }
+            (url, _) => {
+                Err(StoreUrlError::new(format!("`{}:` has no options after a `?`", url.scheme()))
+                    .hint("leave out what begins with the `?`"))
+            }
+        }
+    }
+}
+
+/// Writes the URL that reads as this store.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List => f.write_str("list:"),
+            Self::SqliteMemory => f.write_str("sqlite::memory:"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::File { path, dialect: FileDialect::Shared } => {
+                write!(f, "file:{}", path.display())
+            }
+            Self::File { path, dialect: FileDialect::Quoted } => {
+                write!(f, "file:{}?dialect=quoted", path.display())
+            }
+        }
+    }
+}
+
+/// The scheme in lower case, and what follows the colon. A drive letter is no scheme.
+fn split_scheme(text: &str) -> Result<(String, &str), StoreUrlError> {
+    let is_scheme = |scheme: &str| {
+        scheme.len() > 1
+            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    match text.split_once(':') {
+        Some((scheme, rest)) if is_scheme(scheme) => Ok((scheme.to_ascii_lowercase(), rest)),
+        Some(_) | None => Err(StoreUrlError::new("the store URL does not begin with a store")
+            .hint(format!("write one of {KNOWN}"))),
+    }
+}
+
+fn path(scheme: &str, location: &str) -> Result<PathBuf, StoreUrlError> {
+    let problem = if location.is_empty() {
+        "needs a path"
+    } else if location.contains('\0') {
+        "cannot have a NUL in its path"
+    } else if location == "~" || location.starts_with("~/") {
+        "does not know what `~` stands for"
+    } else if location.starts_with("//") && !location.starts_with("///") {
+        "takes a path, not a host"
+    } else {
+        return Ok(PathBuf::from(location));
+    };
+    Err(StoreUrlError::new(format!("`{scheme}:` {problem}"))
+        .hint(format!("write {scheme}:/an/absolute/path or {scheme}:a/relative/one")))
+}
+
+/// A store URL that is none.
+///
+/// It names the scheme and never what follows it, for that may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct StoreUrlError {
+    problem: String,
+    hint: String,
+    later: bool,
+}
+
+impl StoreUrlError {
+    fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), hint: String::new(), later: false }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// What to write in its place.
+    #[must_use]
+    pub fn way_out(&self) -> &str {
+        &self.hint
+    }
+
+    /// Whether it is a URL of a later version's store.
+    #[must_use]
+    pub fn is_of_a_later_version(&self) -> bool {
+        self.later
+    }
+}
+
+impl From<StoreUrlError> for StoreError {
+    fn from(error: StoreUrlError) -> Self {
+        let kind = if error.later { StoreErrorKind::Unsupported } else { StoreErrorKind::Invalid };
+        Self::new(kind, error.problem).with_hint(error.hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> StoreUrlError {
+        text.parse::<StoreUrl>().expect_err(text)
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        for text in [
+            "list:",
+            "sqlite::memory:",
+            "sqlite:tokens.db",
+            "sqlite:/a b/c%20d.db",
+            "file:/var/lib/sdk_tokens.txt",
+            "file:tokens.csv?dialect=quoted",
+        ] {
+            assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), text);
+        }
+        assert_eq!("SQLite:x".parse(), Ok(StoreUrl::Sqlite("x".into())));
+        assert_eq!("file:x?dialect=shared".parse::<StoreUrl>().unwrap(), "file:x".parse().unwrap());
+    }
+
+    #[test]
+    fn a_later_versions_store_is_said_to_be_one_without_its_password() {
+        for text in [
+            "mysql://root:test-password@db/zoho",
+            "postgres://u:test-password@h/d",
+            "redis://:test-password@h",
+            "rediss://:test-password@h?cluster=true",
+            "aws-secretsmanager:test-password?region=eu-west-1",
+            "vault+https://h/test-password",
+            "keyring:test-password",
+        ] {
+            let error = error(text);
+            assert!(error.is_of_a_later_version(), "{text}");
+            assert!(error.to_string().ends_with("is not in this version"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("test-password"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_store_lists_the_known_ones_and_shows_only_its_scheme() {
+        let error = error("mongo://u:test-password@h");
+        assert_eq!(error.to_string(), "there is no store `mongo:`");
+        assert_eq!(
+            error.way_out(),
+            "this version has sqlite:PATH, sqlite::memory:, file:PATH and list:"
+        );
+        assert!(!format!("{error:?}").contains("test-password"));
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_with_a_way_out() {
+        for text in [
+            "",
+            "tokens.db",
+            "C:\\tokens.db",
+            ":x",
+            "sqlite:",
+            "file:",
+            "list:x",
+            "sqlite:~/x.db",
+            "sqlite://tokens.db",
+            "sqlite:x?mode=ro",
+            "file:x?dialect=odd",
+            "file:x?",
+            "file:a\0b",
+        ] {
+            assert!(!error(text).way_out().is_empty(), "{text:?}");
+        }
+    }
+}
