@@ -152,7 +152,7 @@ impl OAuthClient {
             let url = format!("{domain}/crm/v8/users?type=CurrentUser");
             let request = self
                 .transport
-                .request(domain.is_loopback(), Method::GET, &url)
+                .request(domain.is_loopback(), Method::GET, &url)?
                 .header(reqwest::header::AUTHORIZATION, transport::authorization(access_token)?);
             let answer = transport::send(request, MAX_USERS_REPLY).await?;
             parse_current_user(answer.status, answer.content_type(), answer.body())
@@ -175,7 +175,7 @@ impl OAuthClient {
     ) -> Result<BTreeMap<String, AccountsServer>, OAuthError> {
         let result = async {
             let url = format!("{server}/oauth/serverinfo");
-            let request = self.transport.request(server.is_loopback(), Method::GET, &url);
+            let request = self.transport.request(server.is_loopback(), Method::GET, &url)?;
             let answer = transport::send(request, MAX_ACCOUNTS_REPLY).await?;
             parse_server_info(answer.status, answer.content_type(), answer.body())
         };
@@ -223,7 +223,7 @@ impl OAuthClient {
         form: Form,
     ) -> Result<Answer, OAuthError> {
         let url = format!("{server}{path}");
-        let request = self.transport.request(server.is_loopback(), Method::POST, &url);
+        let request = self.transport.request(server.is_loopback(), Method::POST, &url)?;
         transport::send(form.in_body_of(request), MAX_ACCOUNTS_REPLY).await
     }
 }
@@ -322,7 +322,8 @@ impl OAuthClientBuilder {
     /// # Errors
     ///
     /// [`InvalidInput`](OAuthErrorKind::InvalidInput) if a timeout is zero or the user agent has a
-    /// line break or the like; [`Setup`](OAuthErrorKind::Setup) if TLS cannot be set up.
+    /// line break or the like. TLS is set up at the first https request; where the system has no
+    /// root certificates, that one is a [`Setup`](OAuthErrorKind::Setup) error.
     pub fn build(self) -> Result<OAuthClient, OAuthError> {
         if self.timeout.is_zero() || self.connect_timeout.is_zero() {
             return Err(OAuthError::new(
@@ -331,5 +332,28 @@ impl OAuthClientBuilder {
             ));
         }
         Ok(OAuthClient { transport: Transport::new(self)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_elsewhere_cannot_send_tokens_to_this_machine() {
+        let reply = |domain: &str| {
+            let body = format!(r#"{{"access_token":"test-access","api_domain":"{domain}"}}"#);
+            parse_token_reply(Grant::Code, 200, None, body.as_bytes()).unwrap()
+        };
+        for domain in ["http://127.0.0.1:9", "https://localhost"] {
+            let mut given = reply(domain);
+            given.forget_loopback_unless(true);
+            assert_eq!(given.api_domain.as_deref(), Some(domain));
+            given.forget_loopback_unless(false);
+            assert_eq!(given.api_domain, None);
+        }
+        let mut given = reply("https://www.zohoapis.eu");
+        given.forget_loopback_unless(false);
+        assert!(given.api_domain.is_some());
     }
 }

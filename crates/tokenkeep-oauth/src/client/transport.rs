@@ -1,6 +1,8 @@
 //! HTTP as the accounts servers need it: no redirects, no retries, bodies that are zeroized and
 //! bounded, errors without anything that was sent or received.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use reqwest::{
     Method, RequestBuilder,
@@ -14,58 +16,90 @@ use zeroize::Zeroizing;
 use super::OAuthClientBuilder;
 use crate::{OAuthError, OAuthErrorKind, reply};
 
-/// The HTTP clients: one for this machine, which no proxy gets to see, and one for the rest.
+/// The HTTP clients, and what they are made from.
 #[derive(Clone)]
-pub(super) struct Transport {
-    direct: reqwest::Client,
-    proxied: Option<reqwest::Client>,
+pub(super) struct Transport(Arc<Clients>);
+
+struct Clients {
+    settings: OAuthClientBuilder,
+    /// Plain http to this machine. It needs no certificates, so that it works where none are
+    /// installed.
+    plain: reqwest::Client,
+    /// Https to this machine, and without a proxy to all. Made when first needed: that is when
+    /// the system's certificates are read.
+    direct: OnceLock<reqwest::Client>,
+    /// Https to elsewhere through the proxy.
+    proxied: OnceLock<reqwest::Client>,
 }
 
 impl Transport {
     pub(super) fn new(settings: OAuthClientBuilder) -> Result<Self, OAuthError> {
-        let user_agent = HeaderValue::from_str(&settings.user_agent).map_err(|_may_echo| {
-            OAuthError::new(
+        if HeaderValue::from_str(&settings.user_agent).is_err() {
+            return Err(OAuthError::new(
                 OAuthErrorKind::InvalidInput,
                 "the user agent has characters that a header cannot have",
-            )
-        })?;
-        let build = |proxy: Option<reqwest::Proxy>| {
-            // `localhost` is this machine whatever a resolver says.
-            let here = [([127, 0, 0, 1], 0).into(), ([0_u16, 0, 0, 0, 0, 0, 0, 1], 0).into()];
-            let builder = reqwest::Client::builder()
-                .redirect(redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .no_proxy()
-                .resolve_to_addrs("localhost", &here)
-                .timeout(settings.timeout)
-                .connect_timeout(settings.connect_timeout)
-                .user_agent(user_agent.clone());
-            let builder = match proxy {
-                Some(proxy) => builder.proxy(proxy).https_only(true),
-                None => builder,
-            };
-            builder.build().map_err(|error| {
-                OAuthError::new(OAuthErrorKind::Setup, "the HTTP client could not be set up")
-                    .with_source(error.without_url())
-            })
-        };
-        let proxied = settings.proxy.clone().map(|proxy| build(Some(proxy))).transpose()?;
-        Ok(Self { direct: build(None)?, proxied })
+            ));
+        }
+        let plain = finish(common(&settings).tls_certs_only([]))?;
+        let clients =
+            Clients { settings, plain, direct: OnceLock::new(), proxied: OnceLock::new() };
+        Ok(Self(Arc::new(clients)))
     }
 
     pub(super) fn has_proxy(&self) -> bool {
-        self.proxied.is_some()
+        self.0.settings.proxy.is_some()
     }
 
-    /// Starts a request. `url` is made from a checked origin.
-    pub(super) fn request(&self, loopback: bool, method: Method, url: &str) -> RequestBuilder {
-        let client = match &self.proxied {
-            Some(proxied) if !loopback => proxied,
-            Some(_) | None => &self.direct,
+    /// Starts a request. `url` is made from a checked origin, which is on this machine or not.
+    pub(super) fn request(
+        &self,
+        loopback: bool,
+        method: Method,
+        url: &str,
+    ) -> Result<RequestBuilder, OAuthError> {
+        let Clients { settings, plain, direct, proxied } = &*self.0;
+        let client = if loopback && url.starts_with("http://") {
+            plain
+        } else {
+            let proxy = settings.proxy.as_ref().filter(|_| !loopback);
+            let slot = if proxy.is_some() { proxied } else { direct };
+            match slot.get() {
+                Some(client) => client,
+                None => {
+                    let mut builder = common(settings).https_only(true);
+                    if let Some(proxy) = proxy {
+                        builder = builder.proxy(proxy.clone());
+                    }
+                    let client = finish(builder)?;
+                    slot.get_or_init(|| client)
+                }
+            }
         };
-        client.request(method, url).header(ACCEPT, "application/json")
+        Ok(client.request(method, url).header(ACCEPT, "application/json"))
     }
+}
+
+/// What all clients have in common.
+fn common(settings: &OAuthClientBuilder) -> reqwest::ClientBuilder {
+    // `localhost` is this machine whatever a resolver says.
+    let here = [([127, 0, 0, 1], 0).into(), ([0_u16, 0, 0, 0, 0, 0, 0, 1], 0).into()];
+    reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .resolve_to_addrs("localhost", &here)
+        .timeout(settings.timeout)
+        .connect_timeout(settings.connect_timeout)
+        .user_agent(&settings.user_agent)
+}
+
+fn finish(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, OAuthError> {
+    builder.build().map_err(|error| {
+        OAuthError::new(OAuthErrorKind::Setup, "the HTTPS client could not be set up")
+            .with_source(error.without_url())
+            .with_hint("check that the system has root certificates, for example ca-certificates")
+    })
 }
 
 /// Reads the URL of a proxy.

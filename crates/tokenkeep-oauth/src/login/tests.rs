@@ -76,7 +76,7 @@ fn what_cannot_work_is_refused_before_the_browser_opens() {
 }
 
 fn parse(text: &str) -> Result<Callback, OAuthError> {
-    Callback::parse(text, &State::from_text("test-state").unwrap(), &AllowedServers::zoho())
+    Callback::parse(text, &State::from_text("test-state")?, &AllowedServers::zoho())
 }
 
 #[test]
