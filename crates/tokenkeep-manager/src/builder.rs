@@ -1,0 +1,192 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokenkeep_core::{Clock, Environment, SystemClock, TokenStore};
+use tokenkeep_oauth::{AccountsServer, ApiDomain, DataCenter, OAuthClient};
+
+use crate::{ManagerError, ManagerErrorKind, TokenManager, manager::Inner};
+
+/// What a [`TokenManager`] goes by: the place of the SDKs' `Initializer`, without global state.
+///
+/// Everything has a default; a store is all that must be given. Logs go to [`tracing`].
+#[must_use]
+pub struct TokenManagerBuilder {
+    store: Arc<dyn TokenStore>,
+    clock: Arc<dyn Clock>,
+    oauth: Option<OAuthClient>,
+    timeout: Duration,
+    connect_timeout: Duration,
+    proxy: Option<String>,
+    settings: Settings,
+}
+
+/// The settings that the work goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) accounts_server: Option<AccountsServer>,
+    pub(crate) api_domain: Option<ApiDomain>,
+    pub(crate) data_center: &'static DataCenter,
+    pub(crate) environment: Option<Environment>,
+    pub(crate) margin: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) find_user: bool,
+}
+
+impl TokenManagerBuilder {
+    pub(crate) fn new(store: Arc<dyn TokenStore>, data_center: &'static DataCenter) -> Self {
+        Self {
+            store,
+            clock: Arc::new(SystemClock),
+            oauth: None,
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            proxy: None,
+            settings: Settings {
+                accounts_server: None,
+                api_domain: None,
+                data_center,
+                environment: None,
+                margin: Duration::from_secs(60),
+                deadline: Duration::from_secs(60),
+                lease: Duration::from_secs(10),
+                find_user: true,
+            },
+        }
+    }
+
+    /// The clock that expiry is judged by; the machine's by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The client for accounts servers. [`timeout`](Self::timeout),
+    /// [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not touch it.
+    pub fn oauth_client(mut self, client: OAuthClient) -> Self {
+        self.oauth = Some(client);
+        self
+    }
+
+    /// How long one request to an accounts server may take; 30 seconds by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long connecting to an accounts server may take; 10 seconds by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The proxy for requests to accounts servers, as a URL.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(url.into());
+        self
+    }
+
+    /// One accounts server for all tokens, whatever is known of them: an emulator, a test.
+    pub fn accounts_server(mut self, server: AccountsServer) -> Self {
+        self.settings.accounts_server = Some(server);
+        self
+    }
+
+    /// One API domain for all tokens, whatever is known of them: an emulator, a test.
+    pub fn api_domain(mut self, domain: ApiDomain) -> Self {
+        self.settings.api_domain = Some(domain);
+        self
+    }
+
+    /// The data centre of tokens of which none is known; `us` by default.
+    pub fn data_center(mut self, data_center: &'static DataCenter) -> Self {
+        self.settings.data_center = data_center;
+        self
+    }
+
+    /// The environment of new logins. Said here, it wins over the API domain that the provider
+    /// names in its answer.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.settings.environment = Some(environment);
+        self
+    }
+
+    /// How long before its end a token is renewed; 60 seconds by default, and never more than
+    /// half its life.
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.settings.margin = margin;
+        self
+    }
+
+    /// How long a caller waits for a refresh; 60 seconds by default. The refresh itself goes on.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = deadline;
+        self
+    }
+
+    /// How long a lease lives unless renewed; 10 seconds by default. It is renewed while its
+    /// holder works, so this is how long others wait when the holder's process has died.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease;
+        self
+    }
+
+    /// Whether a login asks the provider for the user's name where none was given; yes by
+    /// default.
+    pub fn find_user(mut self, find_user: bool) -> Self {
+        self.settings.find_user = find_user;
+        self
+    }
+
+    /// The manager.
+    ///
+    /// # Errors
+    ///
+    /// Invalid if the proxy's URL is not one, or the machine has no source of random numbers.
+    pub fn build(self) -> Result<TokenManager, ManagerError> {
+        let oauth = match self.oauth {
+            Some(client) => client,
+            None => {
+                let mut client = OAuthClient::builder()
+                    .timeout(self.timeout)
+                    .connect_timeout(self.connect_timeout);
+                if let Some(proxy) = &self.proxy {
+                    client = client.proxy(proxy)?;
+                }
+                client.build()?
+            }
+        };
+        Ok(TokenManager(Arc::new(Inner {
+            store: self.store,
+            clock: self.clock,
+            oauth,
+            settings: self.settings,
+            holder: holder()?,
+            slots: Mutex::new(HashMap::new()),
+        })))
+    }
+}
+
+impl fmt::Debug for TokenManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenManagerBuilder")
+            .field("store", &self.store)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A name for this manager among all that may hold a lease: the process and a random number.
+fn holder() -> Result<String, ManagerError> {
+    let random = getrandom::u64().map_err(|error| {
+        ManagerError::new(
+            ManagerErrorKind::Invalid,
+            format!("the machine gives no random numbers: {error}"),
+        )
+    })?;
+    Ok(format!("{}-{random:016x}", std::process::id()))
+}

@@ -1,0 +1,331 @@
+//! How a login becomes a stored token.
+
+use tokenkeep_core::{
+    ClientCredentials, Environment, FieldError, GrantToken, OAuthToken, RefreshToken, StoreError,
+    TokenId, TokenQuery, TokenState, TokenStatus,
+};
+use tokenkeep_oauth::{
+    AccountsServer, ApiDomain, CodeExchange, DataCenter, OAuthErrorKind, PkceVerifier, TokenReply,
+};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::{
+    LoggedIn, ManagerError, ManagerErrorKind, TokenManager, place,
+    refresh::{Save, save},
+    slot::Unsaved,
+};
+
+/// A login to be taken by [`TokenManager::log_in`].
+#[derive(Debug)]
+#[must_use]
+pub struct Login {
+    client: ClientCredentials,
+    grant: Grant,
+    user_name: Option<String>,
+    redirect_url: Option<String>,
+    pkce: Option<PkceVerifier>,
+    accounts_server: Option<AccountsServer>,
+    environment: Option<Environment>,
+}
+
+#[derive(Debug)]
+enum Grant {
+    Code(GrantToken),
+    Refresh(RefreshToken),
+}
+
+impl Login {
+    /// A code that the accounts server gave to this client: by a redirect, or from the API
+    /// console's self client (then without a redirect URL).
+    pub fn grant_token(client: ClientCredentials, code: GrantToken) -> Self {
+        Self::new(client, Grant::Code(code))
+    }
+
+    /// A refresh token that one already has.
+    pub fn refresh_token(client: ClientCredentials, token: RefreshToken) -> Self {
+        Self::new(client, Grant::Refresh(token))
+    }
+
+    fn new(client: ClientCredentials, grant: Grant) -> Self {
+        Self {
+            client,
+            grant,
+            user_name: None,
+            redirect_url: None,
+            pkce: None,
+            accounts_server: None,
+            environment: None,
+        }
+    }
+
+    /// The user's name; otherwise the provider is asked.
+    pub fn user_name(mut self, name: impl Into<String>) -> Self {
+        self.user_name = Some(name.into());
+        self
+    }
+
+    /// The redirect URL that the code was asked for with.
+    pub fn redirect_url(mut self, url: impl Into<String>) -> Self {
+        self.redirect_url = Some(url.into());
+        self
+    }
+
+    /// The verifier that the code was asked for with.
+    pub fn pkce(mut self, verifier: PkceVerifier) -> Self {
+        self.pkce = Some(verifier);
+        self
+    }
+
+    /// The accounts server of the user's data centre, as the redirect named it.
+    pub fn accounts_server(mut self, server: AccountsServer) -> Self {
+        self.accounts_server = Some(server);
+        self
+    }
+
+    /// The environment of the organisation that the user chose; wins over the manager's.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    fn token(&self) -> Result<OAuthToken, FieldError> {
+        let mut token = match &self.grant {
+            Grant::Code(code) => OAuthToken::from_grant_token(self.client.clone(), code.clone()),
+            Grant::Refresh(token) => {
+                OAuthToken::from_refresh_token(self.client.clone(), token.clone())
+            }
+        };
+        if let Some(url) = &self.redirect_url {
+            token = token.with_redirect_url(url)?;
+        }
+        Ok(token)
+    }
+
+    fn query(&self) -> Result<TokenQuery, FieldError> {
+        match &self.grant {
+            Grant::Code(code) => TokenQuery::grant_token(code.clone()),
+            Grant::Refresh(token) => TokenQuery::refresh_token(token.clone()),
+        }
+        .with_client_id(self.client.id())
+    }
+}
+
+pub(crate) async fn run(manager: TokenManager, login: Login) -> Result<LoggedIn, ManagerError> {
+    async { Work::prepare(&manager, &login).await?.run().await }
+        .instrument(info_span!("log_in"))
+        .await
+}
+
+/// A login whose record is in the store.
+struct Work<'a> {
+    manager: &'a TokenManager,
+    login: &'a Login,
+    /// The record as it is stored.
+    stored: OAuthToken,
+    id: TokenId,
+    /// Whether this login made the record, so that a failed one takes it away again.
+    new: bool,
+    state: TokenState,
+}
+
+impl<'a> Work<'a> {
+    /// Writes the login to the store: a store that cannot be written to must not cost the grant.
+    async fn prepare(manager: &'a TokenManager, login: &'a Login) -> Result<Self, ManagerError> {
+        let store = manager.store();
+        if let Some(name) = &login.user_name {
+            TokenQuery::user(name)?;
+        }
+        let known = store.find_token(&login.query()?).await?;
+        let new = known.is_none();
+        let stored = match known {
+            Some(known) => known,
+            None => store.save_token(&login.token()?).await?,
+        };
+        let id = id_of(&stored)?;
+        let mut state = match store.shared() {
+            Some(shared) => shared.state(&id).await?.unwrap_or_default(),
+            None => TokenState::default(),
+        };
+        if let Some(server) = &login.accounts_server {
+            state.accounts_server = Some(server.to_string());
+            state.data_center =
+                DataCenter::of_accounts_server(server).map(|found| found.code().to_owned());
+        }
+        let settings = &manager.0.settings;
+        if let Some(environment) = login.environment.or(settings.environment) {
+            state.environment = Some(environment);
+        }
+        Ok(Self { manager, login, stored, id, new, state })
+    }
+
+    async fn run(mut self) -> Result<LoggedIn, ManagerError> {
+        let already = matches!(self.login.grant, Grant::Code(_))
+            && (self.stored.refresh_token().is_some() || self.stored.access_token().is_some());
+        let warning = if already {
+            info!(token = %self.id, "this grant was exchanged before; its token is used");
+            None
+        } else {
+            let reply = match self.ask().await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    self.take_back(&error).await;
+                    return Err(error);
+                }
+            };
+            self.keep(&reply).await?;
+            self.find_out_who(&reply).await?
+        };
+        self.write_state().await;
+        let handle = self.manager.handle_of(&self.stored)?;
+        if !already {
+            // What is in memory is of an earlier login.
+            self.manager.slot(&self.id).forget_any();
+        }
+        info!(token = %self.id, "logged in");
+        Ok(LoggedIn { token: self.stored, handle, warning })
+    }
+
+    async fn ask(&mut self) -> Result<TokenReply, ManagerError> {
+        let settings = &self.manager.0.settings;
+        let server = place::accounts_server(settings, &self.stored, Some(&self.state))?;
+        let oauth = &self.manager.0.oauth;
+        let reply = match &self.login.grant {
+            Grant::Code(code) => {
+                let exchange = CodeExchange {
+                    client: &self.login.client,
+                    code,
+                    redirect_url: self.login.redirect_url.as_deref(),
+                    pkce: self.login.pkce.as_ref(),
+                };
+                oauth.exchange_code(&server, &exchange).await?
+            }
+            Grant::Refresh(token) => oauth.refresh(&server, &self.login.client, token).await?,
+        };
+        if self.state.accounts_server.is_none() {
+            self.state.accounts_server = Some(server.to_string());
+        }
+        if self.state.data_center.is_none() {
+            self.state.data_center =
+                DataCenter::of_accounts_server(&server).map(|found| found.code().to_owned());
+        }
+        Ok(reply)
+    }
+
+    /// Stores what was issued. Should that fail for good, the caller gets the only copy.
+    async fn keep(&mut self, reply: &TokenReply) -> Result<(), ManagerError> {
+        let now = self.manager.now();
+        let mut token = self
+            .stored
+            .clone()
+            .with_access_token(reply.access_token.clone(), now.plus(reply.expires_in));
+        if let Some(refresh_token) = &reply.refresh_token {
+            token = token.with_refresh_token(refresh_token.clone());
+        }
+        token = token.with_api_domain(self.api_domain(reply))?;
+        let unsaved = Unsaved { expected: self.stored.clone(), token };
+        self.stored = match save(self.manager, &unsaved, None).await {
+            Save::Done(stored) | Save::Superseded(stored) => stored,
+            Save::Gone => self.save_again(unsaved.token.without_id()).await?,
+            Save::Failed(error) => {
+                return Err(ManagerError::from(error).with_unsaved(unsaved.token));
+            }
+        };
+        self.id = id_of(&self.stored)?;
+        self.state.status = TokenStatus::Active;
+        self.state.refreshed_at = Some(now);
+        self.state.throttled_until = None;
+        self.state.scopes.clone_from(&reply.scopes);
+        Ok(())
+    }
+
+    /// Learns the user's name, and stores the token under it: over the user's earlier token if
+    /// there is one. Not to learn it is a warning.
+    async fn find_out_who(&mut self, reply: &TokenReply) -> Result<Option<String>, ManagerError> {
+        let name = match &self.login.user_name {
+            Some(given) => given.clone(),
+            None if !self.manager.0.settings.find_user || self.stored.user_name().is_some() => {
+                return Ok(None);
+            }
+            None => {
+                let domain =
+                    place::api_domain(&self.manager.0.settings, &self.stored, Some(&self.state));
+                let domain = ApiDomain::parse(&domain).map_err(|error| {
+                    ManagerError::new(ManagerErrorKind::Invalid, error.to_string())
+                })?;
+                match self.manager.0.oauth.current_user(&domain, &reply.access_token).await {
+                    Ok(user) => user.email,
+                    Err(error) => {
+                        warn!(kind = ?error.kind(), "the user's name could not be found out");
+                        return Ok(Some(who_warning(error.kind(), &self.id)));
+                    }
+                }
+            }
+        };
+        let named = self.stored.clone().with_user_name(name)?;
+        self.stored = self.save_again(named).await?;
+        self.id = id_of(&self.stored)?;
+        Ok(None)
+    }
+
+    async fn save_again(&self, token: OAuthToken) -> Result<OAuthToken, ManagerError> {
+        let saved = self.manager.store().save_token(&token).await;
+        saved.map_err(|error: StoreError| ManagerError::from(error).with_unsaved(token))
+    }
+
+    /// Where API calls go: the environment that was asked for wins over what the reply says.
+    fn api_domain(&self, reply: &TokenReply) -> String {
+        let settings = &self.manager.0.settings;
+        match (&settings.api_domain, self.state.environment, &reply.api_domain) {
+            (Some(configured), _, _) => configured.to_string(),
+            (None, None, Some(replied)) => replied.clone(),
+            (None, Some(environment), _) if self.state.data_center.is_some() => {
+                place::data_center(settings, &self.stored, Some(&self.state))
+                    .api_domain(environment)
+                    .to_string()
+            }
+            (None, Some(_), Some(replied)) => replied.clone(),
+            (None, _, None) => place::api_domain(settings, &self.stored, Some(&self.state)),
+        }
+    }
+
+    async fn write_state(&self) {
+        if let Some(shared) = self.manager.store().shared()
+            && let Err(error) = shared.write_state(&self.id, &self.state).await
+        {
+            warn!(%error, "what is known of the token could not be written");
+        }
+    }
+
+    /// Removes the record that this login made, if the provider said no: it is of no use. After
+    /// anything else it stays, because the provider may have issued a token for it.
+    async fn take_back(&self, error: &ManagerError) {
+        let refused = matches!(
+            error.kind(),
+            ManagerErrorKind::NeedsLogin
+                | ManagerErrorKind::WrongClient
+                | ManagerErrorKind::Invalid
+                | ManagerErrorKind::Scope
+        );
+        if self.new
+            && refused
+            && let Err(error) = self.manager.store().delete_token(&self.id).await
+        {
+            warn!(%error, token = %self.id, "the record of the refused login could not be removed");
+        }
+    }
+}
+
+fn who_warning(kind: OAuthErrorKind, id: &TokenId) -> String {
+    let why = if kind == OAuthErrorKind::ScopeMismatch {
+        "the login lacks the scope ZohoCRM.users.READ"
+    } else {
+        "the provider did not say"
+    };
+    format!("whose token {id} is could not be found out: {why}; it is stored without a user name")
+}
+
+fn id_of(stored: &OAuthToken) -> Result<TokenId, ManagerError> {
+    stored.id().cloned().ok_or_else(|| {
+        ManagerError::new(ManagerErrorKind::Store, "the store gave a token without an id")
+    })
+}

@@ -1,0 +1,108 @@
+//! The lease of a token: taking it, waiting for it, keeping it while there is work.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokenkeep_core::{Lease, LeaseAttempt, SharedStore};
+use tracing::{debug, warn};
+
+use super::Look;
+use crate::{LiveToken, ManagerError, ManagerErrorKind};
+
+/// How often a waiter looks whether the holder is done.
+const LOOK_FIRST: Duration = Duration::from_millis(10);
+const LOOK_AT_MOST: Duration = Duration::from_millis(200);
+
+pub(super) enum Leased<'a> {
+    /// It is ours.
+    Mine(Held<'a>),
+    /// While we waited, its holder stored a token that can be used.
+    NotNeeded(Arc<LiveToken>),
+}
+
+/// A lease that is held.
+pub(super) struct Held<'a> {
+    shared: &'a dyn SharedStore,
+    ttl: Duration,
+    taken: Lease,
+    newest: Mutex<Lease>,
+}
+
+/// Takes the lease of the slot's token, or waits until `look` finds a usable one.
+pub(super) async fn take_lease<'a>(look: &Look<'a>) -> Result<Leased<'a>, ManagerError> {
+    let &Look { slot, shared, .. } = look;
+    let settings = &slot.manager.0.settings;
+    let give_up = tokio::time::Instant::now() + settings.deadline;
+    let mut pause = LOOK_FIRST;
+    loop {
+        match shared.try_lease(&slot.id, &slot.manager.0.holder, settings.lease).await? {
+            LeaseAttempt::Granted(taken) => {
+                debug!(generation = taken.generation, "took the lease");
+                let newest = Mutex::new(taken.clone());
+                return Ok(Leased::Mine(Held { shared, ttl: settings.lease, taken, newest }));
+            }
+            LeaseAttempt::Held { until } => {
+                debug!(?until, "another one refreshes it; waiting");
+            }
+            _ => return Err(ManagerError::no_token(format_args!("with id {} any more", slot.id))),
+        }
+        if tokio::time::Instant::now() >= give_up {
+            return Err(ManagerError::new(
+                ManagerErrorKind::Timeout,
+                format!("token {}: another process has been refreshing it for too long", slot.id),
+            )
+            .with_hint("try again"));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK_AT_MOST);
+        if let Some(live) = look.usable().await? {
+            return Ok(Leased::NotNeeded(live));
+        }
+    }
+}
+
+impl Held<'_> {
+    /// The lease as it was taken: its generation is the fence, and does not change.
+    pub(super) fn get(&self) -> &Lease {
+        &self.taken
+    }
+
+    /// Does `work`, renewing the lease so that it does not end in the middle.
+    pub(super) async fn keep_while<T>(&self, work: impl Future<Output = T>) -> T {
+        let renew = async {
+            loop {
+                tokio::time::sleep(self.ttl / 3).await;
+                match self.shared.renew_lease(&self.newest(), self.ttl).await {
+                    Ok(Some(renewed)) => *self.newest_mut() = renewed,
+                    Ok(None) => {
+                        // The fence keeps us from overwriting what the new holder stores.
+                        warn!("the lease has passed to another holder");
+                        std::future::pending::<()>().await;
+                    }
+                    Err(error) => warn!(%error, "the lease could not be renewed"),
+                }
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = renew => unreachable!("renewing never ends"),
+        }
+    }
+
+    /// Gives it back. If that fails it ends by itself.
+    pub(super) async fn release(&self) {
+        if let Err(error) = self.shared.release_lease(&self.newest()).await {
+            warn!(%error, "the lease could not be released; it ends by itself");
+        }
+    }
+
+    fn newest(&self) -> Lease {
+        self.newest_mut().clone()
+    }
+
+    fn newest_mut(&self) -> MutexGuard<'_, Lease> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,9 @@
+//! The manager against the emulator: real requests on loopback, a clock that is moved by hand.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod login;
+mod processes;
+mod refresh;
+mod revoke;
+mod save;
+mod scene;

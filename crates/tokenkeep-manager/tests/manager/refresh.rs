@@ -1,0 +1,286 @@
+use std::{sync::Arc, time::Duration};
+
+use tokenkeep_core::{ListStore, RefreshToken, TokenStatus, TokenStore};
+use tokenkeep_emulator::{Config, DropWhen, Fault};
+use tokenkeep_manager::{ManagerErrorKind, TokenHandle};
+use tokenkeep_store_file::FileConfig;
+use tokenkeep_store_sqlite::SqliteConfig;
+use tokenkeep_testkit::ManualClock;
+use tokio::sync::Barrier;
+
+use crate::scene::{HOUR, START, Scene, manager};
+
+/// Has `tasks` tasks ask for a token at the same moment.
+async fn storm(handles: Vec<TokenHandle>) {
+    let barrier = Arc::new(Barrier::new(handles.len()));
+    let tasks: Vec<_> = handles
+        .into_iter()
+        .map(|handle| {
+            let barrier = Arc::clone(&barrier);
+            tokio::spawn(async move {
+                barrier.wait().await;
+                handle.access_token().await.unwrap()
+            })
+        })
+        .collect();
+    let mut tokens = Vec::new();
+    for task in tasks {
+        tokens.push(task.await.unwrap());
+    }
+    assert!(tokens.windows(2).all(|pair| pair[0].access_token() == pair[1].access_token()));
+}
+
+#[tokio::test]
+async fn a_fresh_token_comes_from_memory() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    alice.access_token().await.unwrap();
+    let before = scene.refreshes();
+    for _ in 0..1000 {
+        alice.access_token().await.unwrap();
+    }
+    assert_eq!(scene.refreshes(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_on_an_expired_token_cost_one_refresh_on_every_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START));
+    let stores: [Arc<dyn TokenStore>; 3] = [
+        Arc::new(ListStore::with_clock(clock.clone())),
+        Arc::new(SqliteConfig::new(dir.path().join("t.db")).clock(clock.clone()).open().unwrap()),
+        Arc::new(FileConfig::new(dir.path().join("t.csv")).clock(clock.clone()).open().unwrap()),
+    ];
+    for store in stores {
+        let scene = Scene::with_store(Arc::clone(&clock), store).await;
+        let alice = scene.user("alice@example.com").await;
+        scene.clock.advance(HOUR);
+        scene.emulator.configure(Config::new().token_latency_ms(50));
+        let before = scene.refreshes();
+        storm(vec![alice; 32]).await;
+        assert_eq!(scene.refreshes(), before + 1, "{:?}", scene.store);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_managers_on_one_store_cost_one_refresh() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    scene.emulator.configure(Config::new().token_latency_ms(100));
+    let before = scene.refreshes();
+    let mut handles = vec![alice.clone(); 8];
+    for _ in 0..3 {
+        let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+        handles.extend(vec![other; 8]);
+    }
+    storm(handles).await;
+    assert_eq!(scene.refreshes(), before + 1);
+}
+
+#[tokio::test]
+async fn a_token_that_another_one_refreshed_is_used() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+    let theirs = other.access_token().await.unwrap();
+    let before = scene.refreshes();
+    let ours = alice.access_token().await.unwrap();
+    assert_eq!(ours.access_token(), theirs.access_token());
+    assert_eq!(scene.refreshes(), before);
+}
+
+#[tokio::test]
+async fn a_reply_without_a_refresh_token_keeps_the_old_one() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    let before = scene.stored(alice.id()).await;
+    scene.clock.advance(HOUR);
+    alice.access_token().await.unwrap();
+    let after = scene.stored(alice.id()).await;
+    assert_eq!(after.refresh_token(), before.refresh_token());
+    assert_ne!(after.access_token(), before.access_token());
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_is_stored_before_anyone_gets_the_access_token() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.emulator.configure(Config::new().rotate_refresh_tokens(true));
+    for _ in 0..3 {
+        let before = scene.stored(alice.id()).await;
+        scene.clock.advance(HOUR);
+        let live = alice.access_token().await.unwrap();
+        let after = scene.stored(alice.id()).await;
+        assert_eq!(after.access_token(), Some(live.access_token()));
+        assert_ne!(after.refresh_token(), before.refresh_token());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_goes_on_when_its_caller_goes_away() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.emulator.configure(Config::new().rotate_refresh_tokens(true).token_latency_ms(200));
+    scene.clock.advance(HOUR);
+    let before = scene.refreshes();
+    let caller = tokio::time::timeout(Duration::from_millis(50), alice.access_token()).await;
+    assert!(caller.is_err(), "the caller was to give up");
+    let live = alice.access_token().await.unwrap();
+    assert_eq!(scene.refreshes(), before + 1);
+    assert_eq!(scene.stored(alice.id()).await.access_token(), Some(live.access_token()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_token_is_refreshed_once_and_a_late_rejection_not_at_all() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    let old = alice.access_token().await.unwrap();
+    scene.emulator.expire_access_tokens();
+    let before = scene.refreshes();
+    let tasks: Vec<_> = (0..64)
+        .map(|_| {
+            let (alice, old) = (alice.clone(), Arc::clone(&old));
+            tokio::spawn(async move { alice.rejected(old.access_token()).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        assert_ne!(task.await.unwrap().access_token(), old.access_token());
+    }
+    let new = alice.access_token().await.unwrap();
+    let late = alice.rejected(old.access_token()).await.unwrap();
+    assert_eq!(late.access_token(), new.access_token());
+    assert_eq!(scene.refreshes(), before + 1);
+}
+
+#[tokio::test]
+async fn refreshing_on_demand_gives_another_token() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    let old = alice.access_token().await.unwrap();
+    let new = alice.refresh().await.unwrap();
+    assert_ne!(new.access_token(), old.access_token());
+}
+
+#[tokio::test]
+async fn a_refused_refresh_token_needs_a_login_and_is_not_sent_again() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.emulator.reset();
+    scene.new_user("alice@example.com"); // the client is known, the refresh token is not
+    scene.clock.advance(HOUR);
+    let first = alice.access_token().await.unwrap_err();
+    assert_eq!(first.kind(), ManagerErrorKind::NeedsLogin);
+    let asked = scene.refreshes();
+    let second = alice.access_token().await.unwrap_err();
+    assert_eq!(second.kind(), ManagerErrorKind::NeedsLogin);
+    assert_eq!(scene.refreshes(), asked);
+    let state = scene.store.shared().unwrap().state(alice.id()).await.unwrap().unwrap();
+    assert_eq!(state.status, TokenStatus::NeedsLogin);
+    // The refresh token itself is not thrown away.
+    assert!(scene.stored(alice.id()).await.refresh_token().is_some());
+}
+
+#[tokio::test]
+async fn a_login_made_elsewhere_ends_the_need_for_one() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.emulator.reset();
+    let again = scene.new_user("alice@example.com");
+    scene.clock.advance(HOUR);
+    alice.access_token().await.unwrap_err();
+    let fixed = scene
+        .stored(alice.id())
+        .await
+        .with_refresh_token(RefreshToken::new(again.refresh_token).unwrap());
+    scene.store.save_token(&fixed).await.unwrap();
+    alice.access_token().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_throttled_token_waits_out_the_window_without_asking() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    let error = loop {
+        match alice.refresh().await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ManagerErrorKind::Throttled);
+    let until = error.retry_at().unwrap();
+    let asked = scene.refreshes();
+    let old = alice.cached().unwrap();
+    let again = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+    let error = again.rejected(old.access_token()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_at()), (ManagerErrorKind::Throttled, Some(until)));
+    assert_eq!(scene.refreshes(), asked, "no request while the window lasts");
+    scene.clock.set(until);
+    alice.refresh().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_early_refresh_that_fails_leaves_the_old_token_in_use() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    let old = alice.access_token().await.unwrap();
+    scene.clock.advance(HOUR - Duration::from_secs(30)); // within the margin of 60 s
+    let fail = || {
+        let fault = Fault::dropping("/oauth/v2/token", DropWhen::Before);
+        scene.emulator.configure(Config::new().fail_next([fault]));
+    };
+    fail();
+    let served = alice.access_token().await.unwrap();
+    assert_eq!(served.access_token(), old.access_token());
+    // It is not asked again at once, and is once the pause is over.
+    let faults = scene.emulator.stats().faults;
+    alice.access_token().await.unwrap();
+    assert_eq!(scene.emulator.stats().faults, faults);
+    scene.clock.advance(Duration::from_secs(6));
+    let new = alice.access_token().await.unwrap();
+    assert_ne!(new.access_token(), old.access_token());
+    // An expired one is not served.
+    scene.clock.advance(HOUR);
+    fail();
+    let error = alice.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::Network);
+}
+
+#[tokio::test]
+async fn a_short_lived_token_is_used_for_half_its_life() {
+    let scene = Scene::new().await;
+    scene.emulator.configure(Config::new().access_token_lifetime_s(10));
+    let alice = scene.user("alice@example.com").await;
+    let first = alice.access_token().await.unwrap();
+    let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+    assert_eq!(other.access_token().await.unwrap().access_token(), first.access_token());
+    scene.clock.advance(Duration::from_secs(6));
+    assert_ne!(other.access_token().await.unwrap().access_token(), first.access_token());
+}
+
+#[tokio::test]
+async fn a_deleted_token_is_no_token() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.store.delete_token(alice.id()).await.unwrap();
+    scene.clock.advance(HOUR);
+    let error = alice.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::NoToken);
+    let error = scene.manager.user("alice@example.com").await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::NoToken);
+}
+
+#[tokio::test]
+async fn a_caller_does_not_wait_beyond_the_deadline() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    scene.emulator.configure(Config::new().token_latency_ms(2_000));
+    let impatient = manager(&scene.emulator, Arc::clone(&scene.store), &scene.clock)
+        .deadline(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    scene.clock.advance(HOUR);
+    let handle = impatient.handle_by_id(alice.id()).await.unwrap();
+    assert_eq!(handle.access_token().await.unwrap_err().kind(), ManagerErrorKind::Timeout);
+}

@@ -1,0 +1,79 @@
+//! An emulator, a store and a manager that go by one clock.
+
+use std::{sync::Arc, time::Duration};
+
+use tokenkeep_core::{
+    ClientCredentials, ClientSecret, ListStore, OAuthToken, RefreshToken, Timestamp, TokenId,
+    TokenStore,
+};
+use tokenkeep_emulator::{Emulator, NewUser};
+use tokenkeep_manager::{Login, TokenHandle, TokenManager, TokenManagerBuilder};
+use tokenkeep_oauth::{AccountsServer, ApiDomain};
+use tokenkeep_testkit::ManualClock;
+
+pub(crate) const CLIENT_ID: &str = "test-client-id";
+pub(crate) const CLIENT_SECRET: &str = "test-client-secret";
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_764_000_000_000);
+
+pub(crate) struct Scene {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) emulator: Emulator,
+    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) manager: TokenManager,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(START));
+        let store = ListStore::with_clock(clock.clone());
+        Self::with_store(clock, Arc::new(store)).await
+    }
+
+    pub(crate) async fn with_store(clock: Arc<ManualClock>, store: Arc<dyn TokenStore>) -> Self {
+        let emulator = Emulator::builder().clock(clock.clone()).start().await.unwrap();
+        let manager = manager(&emulator, Arc::clone(&store), &clock).build().unwrap();
+        Self { clock, emulator, store, manager }
+    }
+
+    /// A second manager on the same store, as another process would have.
+    pub(crate) fn another_manager(&self) -> TokenManager {
+        manager(&self.emulator, Arc::clone(&self.store), &self.clock).build().unwrap()
+    }
+
+    pub(crate) fn new_user(&self, email: &str) -> NewUser {
+        self.emulator.add_user(email, CLIENT_ID, CLIENT_SECRET)
+    }
+
+    /// A user who is logged in by refresh token.
+    pub(crate) async fn user(&self, email: &str) -> TokenHandle {
+        let user = self.new_user(email);
+        let refresh_token = RefreshToken::new(user.refresh_token).unwrap();
+        let login = Login::refresh_token(client(), refresh_token);
+        self.manager.log_in(login).await.unwrap().handle
+    }
+
+    pub(crate) async fn stored(&self, id: &TokenId) -> OAuthToken {
+        self.store.find_token_by_id(id).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.emulator.stats().token_requests_of("refresh_token")
+    }
+}
+
+/// A manager that sends everything to the emulator.
+pub(crate) fn manager(
+    emulator: &Emulator,
+    store: Arc<dyn TokenStore>,
+    clock: &Arc<ManualClock>,
+) -> TokenManagerBuilder {
+    TokenManager::builder(store)
+        .clock(clock.clone())
+        .accounts_server(AccountsServer::parse(emulator.url()).unwrap())
+        .api_domain(ApiDomain::parse(emulator.url()).unwrap())
+}
+
+pub(crate) fn client() -> ClientCredentials {
+    ClientCredentials::new(CLIENT_ID, ClientSecret::new(CLIENT_SECRET).unwrap()).unwrap()
+}
