@@ -254,6 +254,7 @@ fn read(path: &Path) -> io::Result<Option<(Version, Vec<u8>)>> {
     };
     let before = Stamp::of(&file.metadata()?);
     let mut bytes = Vec::new();
+    #[expect(clippy::verbose_file_reads, reason = "the file is looked at before and after")]
     file.read_to_end(&mut bytes)?;
     let after = Stamp::of(&file.metadata()?);
     Ok((before == after).then_some((Some(after), bytes)))

