@@ -208,6 +208,7 @@ impl From<OAuthError> for ManagerError {
         #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is the provider's")]
         let kind = match error.kind() {
             OAuthErrorKind::WrongClient
+            | OAuthErrorKind::WrongDataCenter
             | OAuthErrorKind::WrongClientSecret
             | OAuthErrorKind::WrongRedirectUrl => ManagerErrorKind::WrongClient,
             OAuthErrorKind::NeedsLogin
@@ -217,6 +218,7 @@ impl From<OAuthError> for ManagerError {
             OAuthErrorKind::ScopeMismatch => ManagerErrorKind::Scope,
             OAuthErrorKind::Network | OAuthErrorKind::Timeout => ManagerErrorKind::Network,
             OAuthErrorKind::InvalidInput
+            | OAuthErrorKind::Setup
             | OAuthErrorKind::StateMismatch
             | OAuthErrorKind::UntrustedServer => ManagerErrorKind::Invalid,
             _ => ManagerErrorKind::Provider,

@@ -281,7 +281,7 @@ impl<'a> Work<'a> {
             (None, Some(environment), _) if self.state.data_center.is_some() => {
                 place::data_center(settings, &self.stored, Some(&self.state))
                     .api_domain(environment)
-                    .to_string()
+                    .to_owned()
             }
             (None, Some(_), Some(replied)) => replied.clone(),
             (None, _, None) => place::api_domain(settings, &self.stored, Some(&self.state)),

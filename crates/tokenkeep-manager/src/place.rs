@@ -42,7 +42,7 @@ pub(crate) fn api_domain(
         (None, Some(stored)) => stored.to_owned(),
         (None, None) => data_center(settings, token, state)
             .api_domain(environment(settings, state).unwrap_or_default())
-            .to_string(),
+            .to_owned(),
     };
     domain.trim_end_matches('/').to_owned()
 }

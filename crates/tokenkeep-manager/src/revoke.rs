@@ -54,7 +54,7 @@ async fn at_the_provider(
     let server = place::accounts_server(&manager.0.settings, stored, state)?;
     match manager.0.oauth.revoke(&server, refresh_token).await? {
         Revocation::AlreadyGone => Ok(Revoked::Already),
-        _ => Ok(Revoked::Now),
+        Revocation::Done | _ => Ok(Revoked::Now),
     }
 }
 

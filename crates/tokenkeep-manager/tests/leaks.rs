@@ -1,4 +1,7 @@
 //! No secret shows in a trace at any level, in an error, in `Debug`, or in a panic message.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![expect(clippy::clone_on_ref_ptr, reason = "the method form turns into a trait object")]
+#![expect(clippy::future_not_send, reason = "all of it runs on one thread")]
 
 use std::{
     collections::HashSet,

@@ -46,7 +46,9 @@ pub(super) async fn take_lease<'a>(look: &Look<'a>) -> Result<Leased<'a>, Manage
             LeaseAttempt::Held { until } => {
                 debug!(?until, "another one refreshes it; waiting");
             }
-            _ => return Err(ManagerError::no_token(format_args!("with id {} any more", slot.id))),
+            LeaseAttempt::NoToken | _ => {
+                return Err(ManagerError::no_token(format_args!("with id {} any more", slot.id)));
+            }
         }
         if tokio::time::Instant::now() >= give_up {
             return Err(ManagerError::new(

@@ -58,7 +58,7 @@ pub(crate) async fn save(manager: &TokenManager, unsaved: &Unsaved, lease: Optio
                 Ok(None) => return Save::Gone,
                 Err(error) => debug!(%error, "and it cannot be read back"),
             },
-            _ => return Save::Failed(error),
+            Outcome::Final | _ => return Save::Failed(error),
         }
         if attempt == ATTEMPTS {
             return Save::Failed(error);
