@@ -1,0 +1,171 @@
+//! Compare-and-swap.
+
+use tokenkeep_core::{Field, LeaseAttempt, OAuthToken, Replaced, StoreErrorKind, TokenStore};
+
+use super::{ALICE, BOB, check_holds, full, id_of, leases::TTL, of, refused};
+use crate::conformance::{
+    Case, CaseResult, Context, Failure, Needs,
+    case::{case, check, check_eq, check_same, shared},
+};
+
+pub(super) const CASES: &[Case] = &[
+    case!(a_replacement_of_what_is_stored_is_saved).needs(Needs::SHARED),
+    case!(the_second_of_two_replacements_loses).needs(Needs::SHARED).baseline(&["F20"]),
+    case!(a_replacement_compares_all_ten_fields).needs(Needs::SHARED),
+    case!(a_replacement_clears_fields).needs(Needs::SHARED),
+    case!(a_replacement_does_not_bring_back_what_was_deleted)
+        .needs(Needs::SHARED)
+        .baseline(&["F20"]),
+    case!(a_replacement_needs_an_id).needs(Needs::SHARED),
+    case!(a_replacement_leaves_other_tokens_alone).needs(Needs::SHARED),
+    case!(the_newest_lease_is_a_fence).needs(Needs::SHARED),
+    case!(a_lease_of_another_token_is_no_fence).needs(Needs::SHARED),
+];
+
+fn access(value: &str) -> Result<OAuthToken, Failure> {
+    Ok(OAuthToken::builder().access_token(value).build()?)
+}
+
+fn saved(answer: Replaced) -> Result<OAuthToken, Failure> {
+    match answer {
+        Replaced::Saved(token) => Ok(token),
+        other => Err(Failure::new(format!("the replacement was not saved: {other:?}"))),
+    }
+}
+
+async fn a_replacement_of_what_is_stored_is_saved(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let mut expected = store.save_token(&full(ALICE)?).await?;
+    for round in 0..3 {
+        let token = access(&format!("test-access-{round}"))?;
+        let answer = shared(&*store)?.replace_token(&expected, &token, None).await?;
+        let stored = saved(answer)?;
+        check_same("the replacement", &stored, &expected.merged_with(&token))?;
+        check_holds(&*store, std::slice::from_ref(&stored)).await?;
+        expected = stored;
+    }
+    Ok(())
+}
+
+async fn the_second_of_two_replacements_loses(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let expected = store.save_token(&full(ALICE)?).await?;
+    let shared = shared(&*store)?;
+    let winner = saved(shared.replace_token(&expected, &access("test-access-1")?, None).await?)?;
+    let loser = shared.replace_token(&expected, &access("test-access-2")?, None).await?;
+    check_eq!(loser, Replaced::Changed(Some(winner.clone())));
+    check_holds(&*store, &[winner]).await
+}
+
+async fn a_replacement_compares_all_ten_fields(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let full = store.save_token(&full(ALICE)?).await?;
+    for field in Field::ALL.into_iter().skip(1) {
+        let mut columns = full.expose_columns().map(|column| column.map(String::from));
+        columns[field as usize] = Some("7".to_owned());
+        let other = OAuthToken::from_columns(columns.clone())?;
+        columns[field as usize] = None;
+        let lacking = OAuthToken::from_columns(columns)?;
+        for expected in [other, lacking] {
+            let token = access("test-access-2")?;
+            let answer = shared(&*store)?.replace_token(&expected, &token, None).await?;
+            check!(
+                answer == Replaced::Changed(Some(full.clone())),
+                "a difference in {field} is not seen: {answer:?}"
+            );
+        }
+    }
+    check_holds(&*store, std::slice::from_ref(&full)).await?;
+    let sparse = store.save_token(&of(BOB).build()?).await?;
+    let more = sparse.clone().with_api_domain(super::EU)?;
+    let answer = shared(&*store)?.replace_token(&more, &access("test-access-2")?, None).await?;
+    check_eq!(answer, Replaced::Changed(Some(sparse)));
+    Ok(())
+}
+
+async fn a_replacement_clears_fields(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let expected = store.save_token(&full(ALICE)?).await?;
+    let token = expected.clone().clear(Field::GrantToken).clear(Field::AccessToken);
+    let stored = saved(shared(&*store)?.replace_token(&expected, &token, None).await?)?;
+    check_eq!(stored.grant_token(), None);
+    check_eq!(stored.access_token(), None);
+    check_same("the replacement", &stored, &token)?;
+    check_holds(&*store, &[stored]).await
+}
+
+async fn a_replacement_does_not_bring_back_what_was_deleted(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let expected = store.save_token(&full(ALICE)?).await?;
+    store.delete_token(&id_of(&expected)?).await?;
+    let answer = shared(&*store)?.replace_token(&expected, &expected, None).await?;
+    check_eq!(answer, Replaced::Changed(None));
+    check_holds(&*store, &[]).await
+}
+
+async fn a_replacement_needs_an_id(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let stored = store.save_token(&full(ALICE)?).await?;
+    let answer = shared(&*store)?.replace_token(&full(ALICE)?, &full(ALICE)?, None).await;
+    refused(answer, StoreErrorKind::Invalid, "replacing a token without an id")?;
+    check_holds(&*store, &[stored]).await
+}
+
+async fn a_replacement_leaves_other_tokens_alone(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let alice = store.save_token(&full(ALICE)?).await?;
+    let bob = store.save_token(&full(BOB)?).await?;
+    let stored =
+        saved(shared(&*store)?.replace_token(&alice, &access("test-access-2")?, None).await?)?;
+    check_holds(&*store, &[stored, bob]).await
+}
+
+async fn lease(
+    store: &dyn TokenStore,
+    token: &OAuthToken,
+) -> Result<tokenkeep_core::Lease, Failure> {
+    match shared(store)?.try_lease(&id_of(token)?, "holder", TTL).await? {
+        LeaseAttempt::Granted(lease) => Ok(lease),
+        other => Err(Failure::new(format!("the lease is not granted: {other:?}"))),
+    }
+}
+
+async fn the_newest_lease_is_a_fence(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let expected = store.save_token(&full(ALICE)?).await?;
+    let first = lease(&*store, &expected).await?;
+    let shared = shared(&*store)?;
+    let token = access("test-access-1")?;
+    let stored = saved(shared.replace_token(&expected, &token, Some(&first)).await?)?;
+
+    cx.clock().advance(TTL * 2);
+    // It has ended, but nobody else has taken it.
+    let token = access("test-access-2")?;
+    let stored = saved(shared.replace_token(&stored, &token, Some(&first)).await?)?;
+
+    let second = lease(&*store, &stored).await?;
+    let token = access("test-access-3")?;
+    let answer = shared.replace_token(&stored, &token, Some(&first)).await?;
+    check_eq!(answer, Replaced::LeaseLost(Some(stored.clone())));
+    check_holds(&*store, std::slice::from_ref(&stored)).await?;
+
+    let stored = saved(shared.replace_token(&stored, &token, Some(&second)).await?)?;
+    store.delete_token(&id_of(&stored)?).await?;
+    let answer = shared.replace_token(&stored, &token, Some(&second)).await?;
+    check!(
+        matches!(answer, Replaced::LeaseLost(None) | Replaced::Changed(None)),
+        "replacing what was deleted gives {answer:?}"
+    );
+    check_holds(&*store, &[]).await
+}
+
+async fn a_lease_of_another_token_is_no_fence(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let alice = store.save_token(&full(ALICE)?).await?;
+    let bob = store.save_token(&full(BOB)?).await?;
+    let lease = lease(&*store, &bob).await?;
+    let token = access("test-access-2")?;
+    let answer = shared(&*store)?.replace_token(&alice, &token, Some(&lease)).await?;
+    check_eq!(answer, Replaced::LeaseLost(Some(alice.clone())));
+    check_holds(&*store, &[alice, bob]).await
+}
