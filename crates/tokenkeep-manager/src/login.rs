@@ -24,6 +24,7 @@ pub struct Login {
     user_name: Option<String>,
     redirect_url: Option<String>,
     pkce: Option<PkceVerifier>,
+    data_center: Option<&'static DataCenter>,
     accounts_server: Option<AccountsServer>,
     environment: Option<Environment>,
 }
@@ -53,6 +54,7 @@ impl Login {
             user_name: None,
             redirect_url: None,
             pkce: None,
+            data_center: None,
             accounts_server: None,
             environment: None,
         }
@@ -73,6 +75,12 @@ impl Login {
     /// The verifier that the code was asked for with.
     pub fn pkce(mut self, verifier: PkceVerifier) -> Self {
         self.pkce = Some(verifier);
+        self
+    }
+
+    /// The user's data centre; wins over the manager's.
+    pub fn data_center(mut self, data_center: &'static DataCenter) -> Self {
+        self.data_center = Some(data_center);
         self
     }
 
@@ -146,10 +154,15 @@ impl<'a> Work<'a> {
             Some(shared) => shared.state(&id).await?.unwrap_or_default(),
             None => TokenState::default(),
         };
+        if let Some(data_center) = login.data_center {
+            state.data_center = Some(data_center.code().to_owned());
+            state.accounts_server = Some(data_center.accounts_server().to_string());
+        }
         if let Some(server) = &login.accounts_server {
             state.accounts_server = Some(server.to_string());
-            state.data_center =
-                DataCenter::of_accounts_server(server).map(|found| found.code().to_owned());
+            if let Some(data_center) = DataCenter::of_accounts_server(server) {
+                state.data_center = Some(data_center.code().to_owned());
+            }
         }
         let settings = &manager.0.settings;
         if let Some(environment) = login.environment.or(settings.environment) {
@@ -201,9 +214,7 @@ impl<'a> Work<'a> {
             }
             Grant::Refresh(token) => oauth.refresh(&server, &self.login.client, token).await?,
         };
-        if self.state.accounts_server.is_none() {
-            self.state.accounts_server = Some(server.to_string());
-        }
+        self.state.accounts_server = Some(server.to_string());
         if self.state.data_center.is_none() {
             self.state.data_center =
                 DataCenter::of_accounts_server(&server).map(|found| found.code().to_owned());
@@ -278,12 +289,17 @@ impl<'a> Work<'a> {
         match (&settings.api_domain, self.state.environment, &reply.api_domain) {
             (Some(configured), _, _) => configured.to_string(),
             (None, None, Some(replied)) => replied.clone(),
-            (None, Some(environment), _) if self.state.data_center.is_some() => {
-                place::data_center(settings, &self.stored, Some(&self.state))
-                    .api_domain(environment)
-                    .to_owned()
+            (None, Some(environment), replied) => {
+                // Only a server of Zoho's says which domain the environment has; what another
+                // one issues is not sent there.
+                let data_center = place::data_center(settings, &self.stored, Some(&self.state));
+                let at_zoho = self.state.accounts_server.as_deref()
+                    == Some(data_center.accounts_server().as_str());
+                match replied {
+                    Some(replied) if !at_zoho => replied.clone(),
+                    Some(_) | None => data_center.api_domain(environment).to_owned(),
+                }
             }
-            (None, Some(_), Some(replied)) => replied.clone(),
             (None, _, None) => place::api_domain(settings, &self.stored, Some(&self.state)),
         }
     }

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use tokenkeep_core::{
-    ClientCredentials, ClientSecret, GrantToken, ListStore, Operation, RefreshToken,
+    ClientCredentials, ClientSecret, Environment, GrantToken, ListStore, Operation, RefreshToken,
     StoreErrorKind, TokenQuery, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Emulator, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, TokenManager};
-use tokenkeep_oauth::AccountsServer;
+use tokenkeep_oauth::{AccountsServer, DataCenter};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 
 use crate::scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START, Scene, client};
@@ -165,4 +165,23 @@ async fn two_users_in_two_data_centres_work_at_the_same_time_with_one_manager() 
     assert_eq!(error.store_error().unwrap().kind(), StoreErrorKind::Ambiguous);
     let in_eu = manager.handle(&query.with_api_domain(eu.url()).unwrap()).await.unwrap();
     assert_eq!(in_eu.id(), handles[1].id());
+}
+
+#[tokio::test]
+async fn the_data_centre_and_environment_of_a_login_are_remembered() {
+    let scene = Scene::new().await;
+    let user = scene.new_user("alice@example.com");
+    let login = Login::grant_token(client(), code(&user.grant_token))
+        .data_center(DataCenter::by_code("in").unwrap())
+        .environment(Environment::Sandbox)
+        .accounts_server(AccountsServer::parse(scene.emulator.url()).unwrap());
+    let manager = TokenManager::builder(scene.store.clone()).clock(scene.clock.clone());
+    let token = manager.build().unwrap().log_in(login).await.unwrap().token;
+    let shared = scene.store.shared().unwrap();
+    let state = shared.state(token.id().unwrap()).await.unwrap().unwrap();
+    assert_eq!(state.data_center.as_deref(), Some("in"));
+    assert_eq!(state.environment, Some(Environment::Sandbox));
+    assert_eq!(state.accounts_server.as_deref(), Some(scene.emulator.url()));
+    // It was not Zoho that issued the token, so it does not go to Zoho.
+    assert_eq!(token.api_domain(), Some(scene.emulator.url()));
 }
