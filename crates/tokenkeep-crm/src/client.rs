@@ -2,11 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use reqwest::{Method, Proxy, redirect};
+use reqwest::Method;
 use tokenkeep_manager::TokenHandle;
-use url::Url;
 
-use crate::{CrmError, Org, Records, RequestBuilder, User, org};
+use crate::{
+    CrmError, Org, Records, RequestBuilder, User, org,
+    transport::{Settings, Transport},
+};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,21 +38,9 @@ pub struct CrmClient {
 
 /// What the clients of several users may share.
 pub(crate) struct Shared {
-    /// Without a proxy: for this machine, and for all if there is no proxy.
-    direct: reqwest::Client,
-    proxied: Option<reqwest::Client>,
+    pub(crate) transport: Transport,
     pub(crate) version: String,
     pub(crate) max_body: usize,
-}
-
-impl Shared {
-    /// The HTTP client for a URL: no proxy gets to see what goes to this machine.
-    pub(crate) fn http(&self, loopback: bool) -> &reqwest::Client {
-        match &self.proxied {
-            Some(proxied) if !loopback => proxied,
-            Some(_) | None => &self.direct,
-        }
-    }
 }
 
 impl CrmClient {
@@ -58,8 +48,7 @@ impl CrmClient {
     ///
     /// # Errors
     ///
-    /// `Invalid` if the HTTP client cannot be made, for want of the machine's certificates for
-    /// example.
+    /// `Invalid` if the HTTP client cannot be made.
     pub fn new(handle: TokenHandle) -> Result<Self, CrmError> {
         Self::builder(handle).build()
     }
@@ -68,10 +57,12 @@ impl CrmClient {
     pub fn builder(handle: TokenHandle) -> CrmClientBuilder {
         CrmClientBuilder {
             handle,
-            timeout: TIMEOUT,
-            connect_timeout: CONNECT_TIMEOUT,
-            proxy: None,
-            user_agent: USER_AGENT.to_owned(),
+            http: Settings {
+                timeout: TIMEOUT,
+                connect_timeout: CONNECT_TIMEOUT,
+                proxy: None,
+                user_agent: USER_AGENT.to_owned(),
+            },
             version: "v8".to_owned(),
             max_body: MAX_BODY,
         }
@@ -141,10 +132,7 @@ impl fmt::Debug for CrmClient {
 #[must_use]
 pub struct CrmClientBuilder {
     handle: TokenHandle,
-    timeout: Duration,
-    connect_timeout: Duration,
-    proxy: Option<String>,
-    user_agent: String,
+    http: Settings,
     version: String,
     max_body: usize,
 }
@@ -153,26 +141,26 @@ impl CrmClientBuilder {
     /// How long one request may take, its answer included; 60 seconds by default. A request that
     /// is made again with a new token has as long once more.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.http.timeout = timeout;
         self
     }
 
     /// How long connecting may take; 10 seconds by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.http.connect_timeout = timeout;
         self
     }
 
     /// The proxy for all requests but those to loopback, as a URL. There is none by default: no
     /// environment variable is read.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = Some(url.into());
+        self.http.proxy = Some(url.into());
         self
     }
 
     /// What the client calls itself; `tokenkeep/` and its version by default.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
-        self.user_agent = name.into();
+        self.http.user_agent = name.into();
         self
     }
 
@@ -192,38 +180,18 @@ impl CrmClientBuilder {
     ///
     /// # Errors
     ///
-    /// `Invalid` if the proxy's URL, the version or the user agent is none, or if the HTTP client
-    /// cannot be made.
+    /// `Invalid` if the proxy's URL, the version or the user agent is none. The machine's
+    /// certificates are read by the first request that needs them.
     pub fn build(self) -> Result<CrmClient, CrmError> {
         if !is_version(&self.version) {
             return Err(CrmError::invalid("the version of the API must be like `v8` or `v2.1`"));
         }
-        let proxy = self.proxy.as_deref().map(read_proxy).transpose()?;
-        let proxied = proxy.map(|proxy| self.http(Some(proxy))).transpose()?;
-        let direct = self.http(None)?;
-        let shared = Shared { direct, proxied, version: self.version, max_body: self.max_body };
-        Ok(CrmClient { handle: self.handle, shared: Arc::new(shared) })
-    }
-
-    fn http(&self, proxy: Option<Proxy>) -> Result<reqwest::Client, CrmError> {
-        // `localhost` is this machine, whatever a resolver says.
-        let here = [([127, 0, 0, 1], 0).into(), ([0_u16, 0, 0, 0, 0, 0, 0, 1], 0).into()];
-        let builder = reqwest::Client::builder()
-            .timeout(self.timeout)
-            .connect_timeout(self.connect_timeout)
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .resolve_to_addrs("localhost", &here)
-            .user_agent(self.user_agent.as_str());
-        let builder = match proxy {
-            Some(proxy) => builder.proxy(proxy).https_only(true),
-            None => builder,
+        let shared = Shared {
+            transport: Transport::new(self.http)?,
+            version: self.version,
+            max_body: self.max_body,
         };
-        builder.build().map_err(|error| {
-            CrmError::configuration("the HTTP client cannot be made as configured", error)
-        })
+        Ok(CrmClient { handle: self.handle, shared: Arc::new(shared) })
     }
 }
 
@@ -232,26 +200,14 @@ impl fmt::Debug for CrmClientBuilder {
         // The proxy's URL may hold a password.
         f.debug_struct("CrmClientBuilder")
             .field("handle", &self.handle)
-            .field("timeout", &self.timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("proxy", &self.proxy.is_some())
-            .field("user_agent", &self.user_agent)
+            .field("timeout", &self.http.timeout)
+            .field("connect_timeout", &self.http.connect_timeout)
+            .field("proxy", &self.http.proxy.is_some())
+            .field("user_agent", &self.http.user_agent)
             .field("version", &self.version)
             .field("max_body", &self.max_body)
             .finish()
     }
-}
-
-fn read_proxy(url: &str) -> Result<Proxy, CrmError> {
-    let invalid = || {
-        CrmError::invalid("the proxy's URL is not one")
-            .with_hint("write it like http://proxy.example.com:3128")
-    };
-    let url = Url::parse(url).map_err(|_its_text| invalid())?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(invalid());
-    }
-    Proxy::all(url).map_err(|_its_text| invalid())
 }
 
 /// `v8`, `v2.1`.

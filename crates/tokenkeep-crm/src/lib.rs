@@ -52,6 +52,7 @@ mod records;
 mod request;
 mod response;
 mod scope;
+mod transport;
 mod write;
 
 pub use reqwest::{Method, StatusCode, header};

@@ -212,10 +212,9 @@ impl Call<'_> {
         url: Url,
         loopback: bool,
     ) -> Result<CrmResponse, CrmError> {
-        let mut request = self
-            .client
-            .shared
-            .http(loopback)
+        let client = self.client.shared.transport.client(&url, loopback);
+        let mut request = client
+            .map_err(|error| error.at(&self.what))?
             .request(self.what.method.clone(), url)
             .headers(self.headers.clone())
             .header(AUTHORIZATION, self.authorization(live)?);

@@ -188,3 +188,18 @@ async fn the_request_says_who_asks_and_for_what() {
 fn shown_client(crm: &CrmClient) -> String {
     format!("{crm:?} {:?} {:?}", crm.records("Leads"), crm.request(Method::GET, "org"))
 }
+
+#[tokio::test]
+async fn a_proxy_sees_the_servers_name_and_no_token() {
+    let proxy = Scripted::answering("407 Proxy Authentication Required", "", "").await;
+    let setup = Setup::with_api_domain("https://www.zohoapis.eu").await;
+    let crm = CrmClient::builder(setup.handle.clone()).proxy(&proxy.url).build().unwrap();
+    let error = crm.records("Leads").delete(&["1"]).await.unwrap_err();
+    assert_eq!(error.kind(), CrmErrorKind::Network, "{error}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(!crate::setup::shown(&error).contains(&proxy.url));
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].starts_with("CONNECT www.zohoapis.eu:443 "), "{}", requests[0]);
+    assert!(!requests[0].contains("Leads") && !requests[0].contains("Zoho-oauthtoken"));
+}

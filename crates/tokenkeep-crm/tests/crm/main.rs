@@ -3,7 +3,6 @@
 
 mod answers;
 mod authentication;
-mod leaks;
 mod lists;
 mod records;
 mod scripted;

@@ -1,10 +1,17 @@
 //! Nothing that a client says about its work contains a token or a body.
+//!
+//! This test is alone in its process: others would decide with it which events are of interest.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+#[path = "crm/setup.rs"]
+#[expect(dead_code, reason = "it is for other tests too")]
+mod setup;
 
 use serde_json::json;
 use tokenkeep_crm::{CrmErrorKind, Method};
 use tokenkeep_testkit::LeakCanary;
 
-use crate::setup::{Setup, shown};
+use self::setup::{Setup, shown};
 
 #[tokio::test]
 async fn no_secret_is_in_a_log_or_an_error() {
