@@ -2,7 +2,13 @@
 
 use std::{fs, io::Read, path::Path};
 
-use tokenkeep::{Field, OAuthToken, StoreUrl};
+use tokenkeep::{
+    Field, OAuthToken, StoreError, TokenStore,
+    stores::{
+        file::{Dialect, FileConfig},
+        sqlite::SqliteConfig,
+    },
+};
 use zeroize::Zeroizing;
 
 use crate::{error::Failure, lines};
@@ -20,15 +26,18 @@ const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Reads what `path` holds (`-` is stdin) and recognises it by its content.
 pub(crate) async fn read(path: &Path) -> Result<Vec<Incoming>, Failure> {
-    let mut content = Zeroizing::new(Vec::new());
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut content)
+    let content = if path == Path::new("-") {
+        let mut content = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut content).map(|_bytes| content)
     } else {
-        fs::File::open(path).and_then(|mut file| file.read_to_end(&mut content))
+        fs::read(path)
     };
-    read.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
+    let content =
+        Zeroizing::new(content.map_err(|error| {
+            Failure::failed(format!("cannot read {}: {error}", path.display()))
+        })?);
     if content.starts_with(SQLITE) {
-        return from_store("sqlite", &content, path).await;
+        return from_sqlite(&content, path).await;
     }
     let text = std::str::from_utf8(&content).map_err(|error| {
         Failure::failed(format!("what is to be imported is not text after byte {}", {
@@ -40,7 +49,7 @@ pub(crate) async fn read(path: &Path) -> Result<Vec<Incoming>, Failure> {
     match text.trim_start().as_bytes().first() {
         None => Ok(Vec::new()),
         Some(b'{') => from_lines(text),
-        Some(_) if is_token_file(text) => from_store("file", text.as_bytes(), path).await,
+        Some(_) if is_token_file(text) => from_token_file(text.as_bytes()).await,
         // A first line that is wrong in a file of JSON lines is said to be wrong as one.
         Some(_) if text.lines().any(|line| line.trim_start().starts_with('{')) => from_lines(text),
         Some(_) => Err(Failure::failed("what is to be imported is no list of tokens").hint(FORMS)),
@@ -83,31 +92,35 @@ pub(crate) fn refused(mistakes: &[String]) -> Failure {
     Failure::failed(format!("nothing was imported:\n  {list}"))
 }
 
-/// Reads an SDK's store through ours: a copy of it, so that the original is not touched.
-async fn from_store(scheme: &str, content: &[u8], origin: &Path) -> Result<Vec<Incoming>, Failure> {
-    let dir = tempfile::tempdir()?;
-    let copy = dir.path().join("import");
-    write_new(&copy, content)?;
-    if scheme == "sqlite" {
-        // What a program that has it open has not moved into the database yet.
-        for suffix in ["-wal", "-journal"] {
-            let mut beside = origin.as_os_str().to_owned();
-            beside.push(suffix);
-            if let Ok(bytes) = fs::read(&beside).map(Zeroizing::new) {
-                write_new(&dir.path().join(format!("import{suffix}")), &bytes)?;
-            }
-        }
+/// Reads a SQLite file in place, without changing it; one that came by stdin, from a copy.
+async fn from_sqlite(content: &[u8], path: &Path) -> Result<Vec<Incoming>, Failure> {
+    if path != Path::new("-") {
+        let store = SqliteConfig::new(path).read_only(true).open().map_err(unreadable)?;
+        return tokens_of(&store).await;
     }
-    let url: StoreUrl = format!("{scheme}:{}", copy.display()).parse()?;
-    let unreadable = |error: tokenkeep::StoreError| {
-        let failure = Failure::from(error);
-        Failure {
-            code: crate::exit::FAILED,
-            message: format!("nothing was imported: {}", failure.message),
-            ..failure
-        }
-    };
-    let store = url.open().await.map_err(unreadable)?.into_store();
+    let dir = tempfile::tempdir()?;
+    let copy = dir.path().join("import.db");
+    write_new(&copy, content)?;
+    let store = SqliteConfig::new(copy).read_only(true).open().map_err(unreadable)?;
+    tokens_of(&store).await
+}
+
+/// Reads an SDK's token file from a copy, so that nothing is put beside the original.
+async fn from_token_file(content: &[u8]) -> Result<Vec<Incoming>, Failure> {
+    let dir = tempfile::tempdir()?;
+    let copy = dir.path().join("import.csv");
+    write_new(&copy, content)?;
+    let store = FileConfig::new(copy).dialect(Dialect::Quoted).open().map_err(unreadable)?;
+    tokens_of(&store).await
+}
+
+fn unreadable(error: StoreError) -> Failure {
+    let failure = Failure::from(error);
+    let message = format!("nothing was imported: {}", failure.message);
+    Failure { code: crate::exit::FAILED, message, ..failure }
+}
+
+async fn tokens_of(store: &dyn TokenStore) -> Result<Vec<Incoming>, Failure> {
     if let Some(shared) = store.shared() {
         let damage = shared.page(None, 1).await.map_err(unreadable)?.damage;
         if !damage.is_empty() {

@@ -23,5 +23,5 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(args::run(std::env::args_os()))
+    args::run(std::env::args_os())
 }

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_file_loses_its_last_line_break_and_nothing_else() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::io::Write::write_all(&mut file.as_file(), b" test secret \r\n").unwrap();
+        io::Write::write_all(&mut file.as_file(), b" test secret \r\n").unwrap();
         let path = file.path().to_owned();
         let source = Source { flag: "client-secret", env: None, file: Some(&path), stdin: false };
         assert_eq!(source.read().unwrap().unwrap().as_str(), " test secret ");

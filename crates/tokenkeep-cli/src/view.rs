@@ -29,7 +29,6 @@ pub(crate) enum Status {
 
 impl Status {
     fn of(meta: &TokenMeta, now: Timestamp) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "what else there is can be refreshed")]
         match meta.state.as_ref().map(|state| state.status) {
             Some(TokenStatus::Revoked) => Self::Revoked,
             Some(TokenStatus::NeedsLogin) => Self::NeedsLogin,

@@ -70,12 +70,11 @@ fn parse_method(text: &str) -> Result<Method, Failure> {
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut body)
+    let body = if path == Path::new("-") {
+        let mut body = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut body).map(|_bytes| body)
     } else {
-        fs::File::open(path).and_then(|mut file| file.read_to_end(&mut body))
+        fs::read(path)
     };
-    read.map_err(|error| Failure::usage(format!("cannot read the body: {error}")))?;
-    Ok(body)
+    body.map_err(|error| Failure::usage(format!("cannot read the body: {error}")))
 }

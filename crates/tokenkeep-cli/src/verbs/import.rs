@@ -3,7 +3,9 @@
 use std::{collections::HashSet, path::PathBuf};
 
 use serde::Serialize;
-use tokenkeep::{Field, OAuthToken, StoreErrorKind, TokenId, TokenStore, TokenTable};
+use tokenkeep::{
+    Field, FileDialect, OAuthToken, StoreErrorKind, StoreUrl, TokenId, TokenStore, TokenTable,
+};
 
 use crate::{
     context::Context,
@@ -62,6 +64,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let stored = store.get_tokens().await?;
     let known = stored.iter().filter_map(|token| token.id().cloned()).collect();
     rehearse(stored, &tokens)?;
+    if let StoreUrl::File { dialect, .. } = store_url {
+        check_values(dialect, &tokens).await?;
+    }
     let counts = write(&*store, known, tokens).await?;
     context.printer.result(&counts, |Counts { read, added, updated }| {
         format!("Read {read}, added {added}, updated {updated}.")
@@ -93,6 +98,34 @@ fn rehearse(stored: Vec<OAuthToken>, tokens: &[Incoming]) -> Result<(), Failure>
     } else {
         refused.hint("name the client and the API domain in these lines, or the id of the token")
     })
+}
+
+/// A token file cannot hold every value: tries those that it may refuse on a file of its own.
+async fn check_values(dialect: FileDialect, tokens: &[Incoming]) -> Result<(), Failure> {
+    let delicate = |incoming: &&Incoming| {
+        let columns = incoming.token.expose_columns();
+        columns.iter().flatten().any(|value| {
+            value.contains(|c: char| c.is_control() || matches!(c, ',' | '"' | '\\'))
+                || value.trim() != value
+        })
+    };
+    let dir = tempfile::tempdir()?;
+    let url = StoreUrl::File { path: dir.path().join("rehearsal.csv"), dialect };
+    let mut mistakes = Vec::new();
+    let mut hint = None;
+    for Incoming { place, token } in tokens.iter().filter(delicate) {
+        let scratch = url.open().await?.into_store();
+        if let Err(error) = scratch.save_token(token).await {
+            mistakes.push(format!("{place}: {error}"));
+            hint = error.hint().map(str::to_owned).or(hint);
+        } else {
+            scratch.delete_tokens().await?;
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(incoming::refused(&mistakes).hint(hint.unwrap_or_default()))
 }
 
 async fn write(
