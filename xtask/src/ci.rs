@@ -120,9 +120,16 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         };
         for features in alternatives {
             process::run(
-                process::cargo(["clippy", "--quiet", "--all-targets", "--package", &package.name])
-                    .args(*features)
-                    .args(["--", "--deny", "warnings"]),
+                process::cargo([
+                    "clippy",
+                    "--quiet",
+                    "--no-deps",
+                    "--all-targets",
+                    "--package",
+                    &package.name,
+                ])
+                .args(*features)
+                .args(["--", "--deny", "warnings"]),
             )?;
         }
     }

@@ -72,14 +72,9 @@ impl Summary {
             self.passed += count(counts, "passed");
             self.failed += count(counts, "failed");
             self.ignored += count(counts, "ignored");
-        } else if let Some(reason) = line.strip_prefix("SKIPPED ") {
-            self.skips.push(format!("{}: {reason}", self.current));
         } else if let Some(test) = line.strip_prefix("test ") {
-            if let Some((name, rest)) = test.split_once(" ... ignored") {
-                let reason = rest.trim_start_matches([',', ' ']);
-                if !reason.is_empty() {
-                    self.skips.push(format!("{}: {name}: {reason}", self.current));
-                }
+            if let Some((name, reason)) = test.split_once(" ... ignored") {
+                self.skips.push(format!("{}: {name}{reason}", self.current));
             } else if let Some(name) = test.strip_suffix(" ... FAILED") {
                 self.failures.push(format!("{}: {name}", self.current));
             }
@@ -137,8 +132,7 @@ mod tests {
             "test matching::tests::c ... ignored, needs a server",
             "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
             "     Running tests/official_sdk.rs (target/debug/deps/official_sdk-0123abcd)",
-            "SKIPPED login: no python3 here",
-            "test login ... ignored",
+            "test login (skipped: no Python here) ... ignored",
             "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
             "   Doc-tests tokenkeep_core",
             "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
@@ -151,8 +145,8 @@ mod tests {
         assert_eq!(
             summary.skips,
             [
-                "tokenkeep_core src/lib.rs: matching::tests::c: needs a server",
-                "official_sdk tests/official_sdk.rs: login: no python3 here"
+                "tokenkeep_core src/lib.rs: matching::tests::c, needs a server",
+                "official_sdk tests/official_sdk.rs: login (skipped: no Python here)"
             ]
         );
     }

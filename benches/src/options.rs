@@ -1,0 +1,60 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) const HELP: &str = "\
+Benchmarks of tokenkeep: each operation beside its limit and a peer.
+
+  cargo xtask bench [--quick] [--tokens N,N...] [--no-peer] [--summary FILE]
+
+  --quick         fewer samples
+  --tokens N,...  how many tokens the stores hold; 10,1000,10000,100000 if not given
+  --no-peer       without the Python stores
+  --summary FILE  where the JSON goes; target/bench/summary.json if not given
+
+The peer runs with the interpreter that TOKENKEEP_SDK_PYTHON names; `cargo xtask bench` makes one.
+";
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) quick: bool,
+    pub(crate) tokens: Vec<usize>,
+    pub(crate) peer: bool,
+    pub(crate) summary: PathBuf,
+}
+
+impl Options {
+    /// `None` if help was asked for.
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let mut options = Self {
+            quick: false,
+            tokens: vec![10, 1_000, 10_000, 100_000],
+            peer: true,
+            summary: PathBuf::from("target/bench/summary.json"),
+        };
+        while let Some(argument) = arguments.next() {
+            let mut value =
+                || arguments.next().with_context(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                "--no-peer" => options.peer = false,
+                "--summary" => options.summary = value()?.into(),
+                "--tokens" => {
+                    options.tokens = value()?
+                        .split(',')
+                        .map(|number| number.replace('_', "").parse())
+                        .collect::<Result<_, _>>()
+                        .context("--tokens takes whole numbers with commas between")?;
+                    if options.tokens.contains(&0) {
+                        bail!("--tokens takes numbers above zero");
+                    }
+                }
+                "--help" | "-h" => return Ok(None),
+                other => bail!("unknown option {other}; --help lists them"),
+            }
+        }
+        Ok(Some(options))
+    }
+}

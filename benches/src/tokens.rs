@@ -1,0 +1,55 @@
+//! The tokens that the stores hold: as long as Zoho's.
+
+use anyhow::Result;
+use tokenkeep_core::OAuthToken;
+
+/// The ten columns of the token with the id `number`, after `round` refreshes.
+pub(crate) fn columns(number: usize, round: usize) -> [String; 10] {
+    [
+        number.to_string(),
+        user(number),
+        "1000.TESTCLIENT".to_owned(),
+        "test-client-secret".to_owned(),
+        format!("1000.test-refresh-token-{number:046}"),
+        format!("1000.test-access-token-{round:08}-{number:038}"),
+        format!("1000.test-grant-token-{number:048}"),
+        "4102444800000".to_owned(),
+        "https://example.com/callback".to_owned(),
+        "https://www.zohoapis.com".to_owned(),
+    ]
+}
+
+/// The user whose token has this id.
+pub(crate) fn user(number: usize) -> String {
+    format!("user{number}@example.com")
+}
+
+/// The token as a program hands it to a store after a refresh: without an id.
+pub(crate) fn token(number: usize, round: usize) -> Result<OAuthToken> {
+    let mut columns = columns(number, round).map(Some);
+    columns[0] = None;
+    Ok(OAuthToken::from_columns(columns)?)
+}
+
+/// The numbers of the users that are asked for: a hundred, in no order, all over the store. As
+/// many at each size, so that between two sizes the store differs and not how many are asked for.
+pub(crate) fn spread(count: usize) -> Vec<usize> {
+    let asked = count.min(100);
+    (0..asked).map(|index| (index * 7_919 % asked) * (count / asked) + 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_hundred_users_are_asked_for_all_over_the_store() {
+        for (count, asked) in [(1, 1), (10, 10), (1_000, 100), (100_000, 100)] {
+            let numbers = spread(count);
+            assert!(numbers.iter().all(|number| (1..=count).contains(number)));
+            assert_eq!(numbers.into_iter().collect::<HashSet<_>>().len(), asked);
+        }
+    }
+}
