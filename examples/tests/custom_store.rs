@@ -31,7 +31,7 @@ struct OneVec(Arc<VecStore>);
 #[async_trait]
 impl Space for OneVec {
     async fn open(&self, _clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
-        let store: Arc<dyn TokenStore> = self.0.clone();
+        let store: Arc<dyn TokenStore> = Arc::<VecStore>::clone(&self.0);
         Ok(store)
     }
 }
