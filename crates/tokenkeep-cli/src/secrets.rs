@@ -94,14 +94,14 @@ macro_rules! secret_flags {
         #[derive(clap::Args)]
         #[group(multiple = false)]
         pub(crate) struct $name {
-            #[doc = concat!($what, ", from this environment variable")]
             #[arg(long = concat!($flag, "-env"), value_name = "VAR")]
+            #[arg(help = concat!($what, ", from this environment variable"))]
             $env: Option<String>,
-            #[doc = concat!($what, ", from this file")]
             #[arg(long = concat!($flag, "-file"), value_name = "PATH")]
+            #[arg(help = concat!($what, ", from this file"))]
             $file: Option<PathBuf>,
-            #[doc = concat!($what, ", from stdin")]
             #[arg(long = concat!($flag, "-stdin"))]
+            #[arg(help = concat!($what, ", from stdin"))]
             $stdin: bool,
         }
 

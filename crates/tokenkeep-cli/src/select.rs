@@ -1,6 +1,6 @@
 //! Which token or tokens a verb is about.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tokenkeep::{OAuthToken, TokenId, TokenQuery, TokenStore};
 
 use crate::{error::Failure, output::Printer};
@@ -8,7 +8,8 @@ use crate::{error::Failure, output::Printer};
 /// One token, by user or by id, as flags.
 #[derive(Args)]
 #[command(next_help_heading = "Which token")]
-#[group(id = "which", required = true, multiple = false, args = ["user", "id"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("which").required(true).args(["user", "id"]))]
 pub(crate) struct OneToken {
     /// The user's name, exactly as stored
     #[arg(long, value_name = "NAME")]
@@ -24,7 +25,8 @@ pub(crate) struct OneToken {
 /// One token or all, by id, by user, or with `--all`.
 #[derive(Args)]
 #[command(next_help_heading = "Which tokens")]
-#[group(id = "which", required = true, multiple = false, args = ["id", "user", "all"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("which").required(true).args(["id", "user", "all"]))]
 pub(crate) struct SomeTokens {
     /// The token's id
     id: Option<String>,

@@ -130,7 +130,7 @@ pub mod crm {
     pub use tokenkeep_crm::*;
 }
 
-/// The stores by their own types, with what each has beyond a [`TokenStore`](crate::TokenStore).
+/// The stores by their own types, with what each has beyond a [`TokenStore`].
 pub mod stores {
     /// `file:PATH`
     #[cfg(feature = "file")]

@@ -125,15 +125,16 @@ mod tests {
     #[tokio::test]
     async fn every_store_opens_from_its_url() {
         let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().display();
         saves_and_reopens("list:", false).await;
         #[cfg(feature = "sqlite")]
         {
             saves_and_reopens("sqlite::memory:", false).await;
-            saves_and_reopens(&format!("sqlite:{}/t.db", dir.path().display()), true).await;
+            saves_and_reopens(&format!("sqlite:{}/t.db", dir), true).await;
         }
         #[cfg(feature = "file")]
         for name in ["t.txt", "q.txt?dialect=quoted"] {
-            saves_and_reopens(&format!("file:{}/{name}", dir.path().display()), true).await;
+            saves_and_reopens(&format!("file:{}/{name}", dir), true).await;
         }
     }
 

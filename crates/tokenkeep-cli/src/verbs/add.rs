@@ -14,8 +14,8 @@ A grant token is the code that the API console makes for a self client (Generate
 a few minutes and works once. A refresh token is one that you have from somewhere else. Either is
 turned into an access token at once, and where no user is named, the provider is asked whose it is.
 
-Secrets come from a variable, a file or stdin, never as a plain value, which everybody on the machine
-could read. With `--format json` it prints the token as `show` does.
+Secrets come from a variable, a file or stdin, never as a plain value, which everybody on the
+machine could read. With `--format json` it prints the token as `show` does.
 
 Examples:
   tokenkeep add --client-id 1000.ABC --client-secret-env SECRET --grant-token-stdin --dc eu
@@ -58,6 +58,7 @@ impl Args {
             [self.client_secret.source(), self.grant_token.source(), self.refresh_token.source()];
         secrets::one_stdin(&sources)?;
         let [client_secret, grant, refresh] = sources;
+        let data_center = self.place.data_center()?;
         let server = self.place.accounts_server(context)?;
         let client_secret = secrets::required(client_secret, client_secret.read()?)?;
         let client = client::credentials(&self.client_id, &client_secret)?;
@@ -71,7 +72,7 @@ impl Args {
                     ));
             }
         };
-        login = login.accounts_server(server);
+        login = login.data_center(data_center).accounts_server(server);
         if let Some(url) = &self.redirect_url {
             login = login.redirect_url(url);
         }

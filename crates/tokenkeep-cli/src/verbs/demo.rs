@@ -90,9 +90,9 @@ async fn play(database: &Path, steps: &mut Steps) -> Result<(), Failure> {
     log_in(&manager, &world.eu, BOB).await?;
     steps.check(
         "two users in two data centres log in",
-        "1 code exchanged in the us, 1 in the eu",
+        "codes exchanged: us 1, eu 1",
         format!(
-            "{} code exchanged in the us, {} in the eu",
+            "codes exchanged: us {}, eu {}",
             world.us.count("authorization_code"),
             world.eu.count("authorization_code")
         ),
@@ -109,12 +109,12 @@ async fn play(database: &Path, steps: &mut Steps) -> Result<(), Failure> {
     );
 
     // They work: each in his own data centre.
-    let created_by_alice = create_and_read(&manager.user(ALICE).await?).await?;
-    let created_by_bob = create_and_read(&manager.user(BOB).await?).await?;
+    let alices = create_and_read(&manager.user(ALICE).await?).await?;
+    let bobs = create_and_read(&manager.user(BOB).await?).await?;
     steps.check(
         "records are created and read",
-        format!("{RECORDS} read in the us, {RECORDS} in the eu"),
-        format!("{created_by_alice} read in the us, {created_by_bob} in the eu"),
+        format!("leads read: us {RECORDS}, eu {RECORDS}"),
+        format!("leads read: us {alices}, eu {bobs}"),
     );
 
     // An hour passes, everybody asks at once, and the provider takes its time.
@@ -123,7 +123,7 @@ async fn play(database: &Path, steps: &mut Steps) -> Result<(), Failure> {
     let before = world.us.calls();
     let answered = call_at_once(&manager.user(ALICE).await?).await?;
     steps.check(
-        "1,000 concurrent calls over an expired token",
+        "1,000 concurrent calls, token expired",
         format!("{CALLERS} answered, {CALLERS} API requests, 1 refresh"),
         format!(
             "{answered} answered, {} API requests, {} refresh",
@@ -160,14 +160,9 @@ async fn play(database: &Path, steps: &mut Steps) -> Result<(), Failure> {
     let named = manager.log_in(login).await?.token.user_name().map(str::to_owned);
     let works = works_as(&manager.user(CAROL).await?, CAROL).await?;
     steps.check(
-        "a third user is added by refresh token",
-        format!("stored as {CAROL}, works: yes, 2 codes exchanged in all"),
-        format!(
-            "stored as {}, works: {}, {} codes exchanged in all",
-            named.unwrap_or_default(),
-            yes(works),
-            sum()
-        ),
+        "a third is added by refresh token",
+        format!("{CAROL} works: yes, 0 logins"),
+        format!("{} works: {}, {} logins", named.unwrap_or_default(), yes(works), sum() - logins),
     );
 
     // Another program on the same store holds Bob's token in memory while he is revoked here.
@@ -181,10 +176,10 @@ async fn play(database: &Path, steps: &mut Steps) -> Result<(), Failure> {
     let here = bob.access_token().await.err().as_ref().map(ManagerError::kind);
     let there = stops_working(&bob_elsewhere).await?;
     steps.check(
-        "one is revoked and stops working everywhere",
-        "1 revocation at the provider, must log in: here yes, elsewhere yes",
+        "one is revoked and stops everywhere",
+        "1 revocation; must log in here: yes, elsewhere: yes",
         format!(
-            "{} revocation at the provider, must log in: here {}, elsewhere {}",
+            "{} revocation; must log in here: {}, elsewhere: {}",
             world.eu.stats().revocations,
             refused(here),
             refused(there)

@@ -12,9 +12,9 @@ use tokenkeep::{StoreUrl, TokenStore};
 use crate::{context::Context, error::Failure, exit, output, view};
 
 const HELP: &str = "\
-It looks at the store and changes nothing in it: whether it opens and all of it can be read, who else
-can read it, what an official SDK that shares it would trip over, tokens that are there twice or
-look misplaced, users who must log in again, and whether this machine's clock agrees with the
+It looks at the store and changes nothing in it: whether it opens and all of it can be read, who
+else can read it, what an official SDK that shares it would trip over, tokens that are there twice
+or look misplaced, users who must log in again, and whether this machine's clock agrees with the
 accounts servers of the tokens (one request to each, without a token).
 
 A `warning` is worth a look. A `failed` check ends the command with exit code 1, a store that does
@@ -123,7 +123,7 @@ async fn examine(
         }
     };
     let count = contents.tokens.len();
-    checks.push(Check::new("store", Verdict::Ok, format!("{url} opens and has {count} tokens")));
+    checks.push(Check::new("store", Verdict::Ok, format!("{url} opens; tokens in it: {count}")));
     if let StoreUrl::Sqlite(path) | StoreUrl::File { path, .. } = url {
         checks.push(permissions(path));
     }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use tokenkeep::{
-    AllowedServers, Authorization, AuthorizationRequest, Callback, Login, OAuthErrorKind,
+    AllowedServers, Authorization, AuthorizationRequest, Callback, DataCenter, Login,
+    OAuthErrorKind,
 };
 use tokio::time::timeout;
 use url::{Host, Url};
@@ -29,8 +30,8 @@ registered in the API console must be the one used here: http://127.0.0.1:PORT/c
 which only a provider that allows any loopback port accepts.
 
 The login is checked: it must bring back the state it was begun with, and the accounts server it
-names must be one of Zoho's, or the one given by --accounts-server. With `--format json` it prints the
-token as `show` does.
+names must be one of Zoho's, or the one given by --accounts-server. With `--format json` it prints
+the token as `show` does.
 
 Examples:
   tokenkeep login --client-id 1000.ABC --client-secret-env SECRET --redirect-port 8000
@@ -98,8 +99,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
                 .hint("begin again; `--timeout SECONDS` waits longer")
         })??;
 
+    let data_center = callback.location.and_then(|code| DataCenter::by_code(&code).ok());
     let mut login = Login::grant_token(client, callback.code)
         .redirect_url(redirect)
+        .data_center(data_center.unwrap_or(args.place.data_center()?))
         .accounts_server(callback.accounts_server.unwrap_or(server));
     if let Some(verifier) = authorization.pkce {
         login = login.pkce(verifier);
@@ -191,7 +194,16 @@ async fn await_redirect(
             Err(error) => {
                 let text = "The login did not go through. The terminal says why.";
                 request.answer("400 Bad Request", "Not logged in", text).await;
-                return Err(error.into());
+                let untrusted = error.kind() == OAuthErrorKind::UntrustedServer;
+                let failure = Failure::from(error);
+                return Err(if untrusted {
+                    failure.hint(
+                        "do not go on with this login unless you know why; a server of your own \
+                         is named with `--accounts-server`",
+                    )
+                } else {
+                    failure
+                });
             }
         }
     }

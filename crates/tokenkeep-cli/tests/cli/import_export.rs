@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::support::{Home, line, snapshot};
+use crate::support::{Home, Ran, line, snapshot};
 
 const HEADER: &str = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,\
                       expiry_time,redirect_url,api_domain";
@@ -146,6 +146,9 @@ fn a_sqlite_file_is_read_in_place_and_from_stdin() {
     let path = source.path().join("tokens.db");
     let home = Home::with_store("file:DIR/tokens.txt");
     home.run(&["import", &path.display().to_string()]).ok().says("Read 2, added 2");
+    let mut command = home.command(&["import", "-"]);
+    command.stdin(fs::File::open(&path).unwrap());
+    Ran::new(&home, command.output().unwrap()).ok().says("Read 2, added 0, updated 2");
     let exported = source.run(&["export", "--include-secrets"]).stdout;
     assert_eq!(home.run(&["export", "--include-secrets"]).stdout, exported);
 }

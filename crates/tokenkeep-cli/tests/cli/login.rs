@@ -23,9 +23,10 @@ fn begin(home: &Home, provider: &Provider, more: &[&str]) -> Waiting {
         CLIENT,
         "--client-secret-env",
         "S",
-        "--timeout",
-        "30",
     ];
+    if !more.contains(&"--timeout") {
+        arguments.extend(["--timeout", "30"]);
+    }
     arguments.extend(more);
     let mut child = home
         .command(&arguments)

@@ -1,7 +1,5 @@
 //! The command as scripts and people see it: output, errors and exit codes of the real binary.
-
-#[path = "support.rs"]
-mod support;
+#![expect(clippy::unwrap_used, reason = "what supports the tests is not inside a test function")]
 
 mod bad_input;
 mod demo;
@@ -14,3 +12,4 @@ mod login;
 mod processes;
 mod provider;
 mod stored;
+mod support;

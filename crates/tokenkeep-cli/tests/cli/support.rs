@@ -45,10 +45,6 @@ impl Home {
         path
     }
 
-    pub(crate) fn store(&self) -> &str {
-        self.store.as_deref().unwrap_or("")
-    }
-
     /// The command, with nothing of the caller's environment that it would read.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokenkeep"));
@@ -60,9 +56,6 @@ impl Home {
             .env("RUST_BACKTRACE", "1")
             .env("COLUMNS", "100")
             .stdin(Stdio::null());
-        if let Ok(path) = std::env::var("PATH") {
-            command.env("PATH", path);
-        }
         if let Some(store) = &self.store {
             command.env("TOKENKEEP_STORE", store);
         }
