@@ -7,3 +7,8 @@
 mod vec_store;
 
 pub use vec_store::VecStore;
+
+/// The README's code, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
