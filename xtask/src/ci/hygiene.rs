@@ -39,11 +39,11 @@ pub(crate) fn check() -> Result<()> {
         .filter(|needed| !files.contains(needed))
         .map(|needed| format!("{needed} is not in the repository"))
         .collect();
-    for file in files {
+    for file in &files {
         // Binary fixtures are not text, and a file may be deleted and not yet committed.
         let Ok(text) = fs::read_to_string(process::root().join(file)) else { continue };
         // Written by cargo, with the registry's index in every entry.
-        if file == "Cargo.lock" {
+        if *file == "Cargo.lock" {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
@@ -56,7 +56,41 @@ pub(crate) fn check() -> Result<()> {
             eprintln!("warning: {file} has {lines} lines: one reason to change, or two?");
         }
     }
+    wrong.extend(missing_tests(&files)?);
     if wrong.is_empty() { Ok(()) } else { bail!("hygiene:\n  {}", wrong.join("\n  ")) }
+}
+
+/// The tests that the documents name and nobody has.
+fn missing_tests(files: &[&str]) -> Result<Vec<String>> {
+    let mut sources = String::new();
+    for file in files.iter().filter(|file| file.ends_with(".rs")) {
+        sources.push_str(&fs::read_to_string(process::root().join(file)).unwrap_or_default());
+    }
+    let mut missing = Vec::new();
+    for document in ["README.md", "SECURITY.md"] {
+        let text = fs::read_to_string(process::root().join(document))?;
+        missing.extend(
+            named_tests(&text)
+                .filter(|name| !sources.contains(&format!("fn {name}(")))
+                .map(|name| format!("{document} names the test {name}, which is not there")),
+        );
+    }
+    Ok(missing)
+}
+
+/// The tests in the tables of `document`: in backticks, after `*::` where a suite has them.
+fn named_tests(document: &str) -> impl Iterator<Item = &str> {
+    document
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .map(|code| code.trim_start_matches("*::"))
+        .filter(|code| {
+            code.matches('_').count() > 2
+                && code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+        })
 }
 
 fn fault(line: &str) -> Option<&'static str> {
@@ -81,6 +115,12 @@ mod tests {
         let absolute = format!("see /{}/project/file", PLACES[1]);
         assert!(fault(&absolute).is_some());
         assert!(fault("see our/work/list").is_none());
+    }
+
+    #[test]
+    fn the_tests_of_a_table_are_read() {
+        let document = "`not_in_a_table_at_all`\n| `secure_delete` | `*::a_b_c_d`, `e_f_g_h` |";
+        assert_eq!(named_tests(document).collect::<Vec<_>>(), ["a_b_c_d", "e_f_g_h"]);
     }
 
     #[test]
