@@ -16,6 +16,7 @@ mod progress;
 mod secrets;
 mod select;
 mod server;
+mod signals;
 mod time;
 mod verbs;
 mod view;

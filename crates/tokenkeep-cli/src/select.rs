@@ -29,6 +29,7 @@ pub(crate) struct OneToken {
 #[command(group = ArgGroup::new("which").required(true).args(["id", "user", "all"]))]
 pub(crate) struct SomeTokens {
     /// The token's id
+    #[arg(help_heading = "Arguments")]
     id: Option<String>,
     /// The user's name, exactly as stored
     #[arg(long, value_name = "NAME")]

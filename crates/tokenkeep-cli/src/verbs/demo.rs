@@ -23,7 +23,7 @@ use self::{
     steps::{Steps, Summary},
     world::{MovableClock, Place, World},
 };
-use crate::{context::Context, error::Failure};
+use crate::{context::Context, error::Failure, signals};
 
 const HELP: &str = "\
 Nothing is needed for it and nothing of it stays: no account, no network, no store of yours. Two
@@ -56,13 +56,14 @@ const ON_THE_WIRE: usize = 64;
 const RECORDS: usize = 3;
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let stopped = signals::told_to_stop()?;
     let dir = Dir::new(args.keep.as_deref())?;
     let database = dir.path().join("tokens.db");
     let mut steps = Steps::new(Arc::clone(&context.clock), context.printer);
     // Whatever happens, this function returns, and the temporary directory goes with it.
     let played = tokio::select! {
         played = play(&database, &mut steps) => played,
-        _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+        () = stopped => Err(Failure::failed("interrupted")),
     };
     let summary = steps.summary();
     context.printer.result(&summary, Summary::table)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 use tokenkeep_emulator::Emulator;
 
-use crate::{context::Context, error::Failure, server};
+use crate::{context::Context, error::Failure, server, signals};
 
 const HELP: &str = "\
 It runs until it is told to stop (ctrl-c or SIGTERM). Nothing of it is stored. Beside Zoho's own
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if let Some(url) = context.api_domain() {
         builder = builder.api_domain(server::api_domain(url)?.as_str());
     }
-    let stopped = stop_signal()?;
+    let stopped = signals::told_to_stop()?;
     let emulator = builder.start().await.map_err(|error| {
         Failure::failed(format!("{error}: {}", error.source))
             .hint("leave `--port` out to take a free one")
@@ -67,26 +67,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     drop(port_file);
     emulator.stop().await;
     Ok(())
-}
-
-/// A future that ends when the process is told to stop. It listens from now on.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        drop(tokio::signal::ctrl_c().await);
-    })
 }
 
 /// The file with the port, there whole or not at all, and gone when the emulator stops.

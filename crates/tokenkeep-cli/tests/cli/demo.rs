@@ -45,3 +45,32 @@ fn the_database_can_be_kept() {
     assert_eq!(rows[1]["status"], "revoked");
     snapshot!("demo_keep_twice", home.run(&["demo", "--keep", "kept"]).fails(1));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demo_leaves_nothing_either() {
+    use std::process::{Command, Stdio};
+
+    let home = Home::new();
+    let temp = home.path().join("temp");
+    fs::create_dir(&temp).unwrap();
+    let child = home
+        .command(&["demo"])
+        .env("TMPDIR", &temp)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = || fs::read_dir(&temp).unwrap().count() > 0;
+    #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+    let deadline = Instant::now() + std::time::Duration::from_secs(5);
+    #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+    while !begun() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    // It may be over before the signal arrives: then it has cleaned up all the same.
+    drop(Command::new("kill").args(["-TERM", &child.id().to_string()]).status());
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    assert_eq!(fs::read_dir(&temp).unwrap().count(), 0);
+}
