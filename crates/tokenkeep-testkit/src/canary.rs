@@ -139,7 +139,6 @@ impl LeakCanary {
     /// # Panics
     ///
     /// If there is a leak; the message says which secret and where, without the secret.
-    #[expect(clippy::panic, reason = "this is an assertion")]
     #[track_caller]
     pub fn assert_clean<H: AsRef<[u8]>>(&self, haystacks: impl IntoIterator<Item = H>) {
         let captured = self.captured();

@@ -6,6 +6,7 @@ mod case;
 mod cases;
 mod child;
 mod fixture;
+mod race;
 mod run;
 
 pub use self::{

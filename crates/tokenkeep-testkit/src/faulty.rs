@@ -190,18 +190,6 @@ impl<S> FaultyStore<S> {
         }
         faults
     }
-
-    async fn run<T: Send>(
-        &self,
-        operation: Operation,
-        effect: impl Future<Output = Result<T, StoreError>> + Send,
-    ) -> Result<T, StoreError> {
-        let faults = self.begin(operation);
-        pass(&faults, When::Before, operation).await?;
-        let answer = effect.await;
-        pass(&faults, When::After, operation).await?;
-        answer
-    }
 }
 
 async fn pass(
@@ -256,6 +244,18 @@ impl<S: TokenStore> TokenStore for FaultyStore<S> {
 }
 
 impl<S: TokenStore> FaultyStore<S> {
+    async fn run<T: Send>(
+        &self,
+        operation: Operation,
+        effect: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let faults = self.begin(operation);
+        pass(&faults, When::Before, operation).await?;
+        let answer = effect.await;
+        pass(&faults, When::After, operation).await?;
+        answer
+    }
+
     fn inner_shared(&self) -> Result<&dyn SharedStore, StoreError> {
         self.inner.shared().ok_or_else(|| {
             StoreError::new(StoreErrorKind::Unsupported, "the inner store does not coordinate")

@@ -131,8 +131,8 @@ impl Context {
     ///
     /// A failure, if it cannot be opened.
     pub async fn open(&self) -> Result<Arc<dyn TokenStore>, Failure> {
-        let clock: Arc<dyn Clock> = self.clock.clone();
-        Ok(self.space.open(clock).await?)
+        let clock = Arc::clone(&self.clock);
+        Ok(self.space.open(clock as Arc<dyn Clock>).await?)
     }
 
     pub(super) fn clock(&self) -> &ManualClock {

@@ -1,6 +1,7 @@
 //! The table of cases.
 
 mod bulk;
+mod contention;
 mod ids;
 mod instances;
 mod leases;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         bulk::CASES,
         instances::CASES,
         races::CASES,
+        contention::CASES,
         processes::CASES,
         replacing::CASES,
         leases::CASES,

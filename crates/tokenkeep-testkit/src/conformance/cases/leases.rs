@@ -38,14 +38,13 @@ async fn attempt(
 }
 
 async fn granted(store: &dyn TokenStore, id: &TokenId, holder: &str) -> Result<Lease, Failure> {
-    match attempt(store, id, holder).await? {
-        LeaseAttempt::Granted(lease) => {
-            check!(lease.holder == holder, "the lease is {}'s, not {holder}'s", lease.holder);
-            check!(lease.token_id == *id, "the lease is of {}, not of {id}", lease.token_id);
-            Ok(lease)
-        }
-        other => Err(Failure::new(format!("{holder} does not get the lease: {other:?}"))),
-    }
+    let attempt = attempt(store, id, holder).await?;
+    let LeaseAttempt::Granted(lease) = attempt else {
+        return Err(Failure::new(format!("{holder} does not get the lease: {attempt:?}")));
+    };
+    check!(lease.holder == holder, "the lease is {}'s, not {holder}'s", lease.holder);
+    check!(lease.token_id == *id, "the lease is of {}, not of {id}", lease.token_id);
+    Ok(lease)
 }
 
 async fn a_lease_is_granted_once(cx: &Context) -> CaseResult {

@@ -149,12 +149,11 @@ async fn a_store_is_used_from_other_threads(cx: &Context) -> CaseResult {
     let query = user(ALICE)?;
     let other = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let answer = runtime.block_on(async {
+        runtime.block_on(async {
             let found = store.find_token(&query).await?;
             store.save_token(&of(BOB).build()?).await?;
             Ok::<_, Failure>((found, store.get_tokens().await?.len()))
-        });
-        Ok::<_, Failure>(answer?)
+        })
     });
     let (found, count) = tokio::task::spawn_blocking(move || other.join())
         .await?
@@ -187,6 +186,7 @@ async fn no_secret_shows_in_debug_errors_or_traces(cx: &Context) -> CaseResult {
             output.push(format!("{:?}", store.save_token(token).await));
             output.push(format!("{:?}", store.save_token(&token.clone().with_id(id("1")?)).await));
         }
+        output.push(format!("{store:?} {store:#?}"));
         let ambiguous = refused(
             store.find_token(&user(ALICE)?).await,
             StoreErrorKind::Ambiguous,

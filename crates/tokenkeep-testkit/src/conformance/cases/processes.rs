@@ -49,7 +49,7 @@ async fn one_of_four_processes_replaces_a_token(cx: &Context) -> CaseResult {
     let id = id_of(&saved)?.into();
     let reports = run_children(cx, 4, Task::Replace { id }).await?;
     check_eq!(reports.iter().flatten().filter(|answer| *answer == "saved").count(), 1);
-    check_eq!(reports.iter().flatten().filter(|answer| *answer == "changed").count(), 3);
+    check_eq!(reports.iter().flatten().filter(|answer| *answer == "not saved").count(), 3);
     check_eq!(ids(&*store).await?.len(), 1);
     Ok(())
 }
@@ -59,6 +59,6 @@ async fn one_of_four_processes_gets_the_lease(cx: &Context) -> CaseResult {
     let id: String = id_of(&store.save_token(&full(ALICE)?).await?)?.into();
     let reports = run_children(cx, 4, Task::Lease { id }).await?;
     check_eq!(reports.iter().flatten().filter(|answer| *answer == "granted").count(), 1);
-    check_eq!(reports.iter().flatten().filter(|answer| *answer == "held").count(), 3);
+    check_eq!(reports.iter().flatten().filter(|answer| *answer == "not granted").count(), 3);
     Ok(())
 }

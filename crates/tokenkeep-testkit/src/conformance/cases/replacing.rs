@@ -27,10 +27,10 @@ fn access(value: &str) -> Result<OAuthToken, Failure> {
 }
 
 fn saved(answer: Replaced) -> Result<OAuthToken, Failure> {
-    match answer {
-        Replaced::Saved(token) => Ok(token),
-        other => Err(Failure::new(format!("the replacement was not saved: {other:?}"))),
-    }
+    let Replaced::Saved(token) = answer else {
+        return Err(Failure::new(format!("the replacement was not saved: {answer:?}")));
+    };
+    Ok(token)
 }
 
 async fn a_replacement_of_what_is_stored_is_saved(cx: &Context) -> CaseResult {
@@ -124,10 +124,11 @@ async fn lease(
     store: &dyn TokenStore,
     token: &OAuthToken,
 ) -> Result<tokenkeep_core::Lease, Failure> {
-    match shared(store)?.try_lease(&id_of(token)?, "holder", TTL).await? {
-        LeaseAttempt::Granted(lease) => Ok(lease),
-        other => Err(Failure::new(format!("the lease is not granted: {other:?}"))),
-    }
+    let attempt = shared(store)?.try_lease(&id_of(token)?, "holder", TTL).await?;
+    let LeaseAttempt::Granted(lease) = attempt else {
+        return Err(Failure::new(format!("the lease is not granted: {attempt:?}")));
+    };
+    Ok(lease)
 }
 
 async fn the_newest_lease_is_a_fence(cx: &Context) -> CaseResult {
