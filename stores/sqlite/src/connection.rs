@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{CachedStatement, Connection, OpenFlags};
@@ -48,12 +48,17 @@ pub(crate) struct Database {
     layout: Layout,
     site: Option<Site>,
     settings: Arc<Settings>,
+    /// When the file was last known to be at its path.
+    checked: Cell<Option<Instant>>,
     /// The largest number given in the transaction that is under way.
     given: Cell<u64>,
 }
 
 /// How many times a file may be replaced while it is being opened.
 pub(crate) const ATTEMPTS: u32 = 5;
+
+/// How long reads go by what was known of the file.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// SQLite's page cache, in KiB: memory that is used only as far as the database fills it.
 const CACHE_KIB: i32 = 65_536;
@@ -133,6 +138,7 @@ impl Database {
             layout,
             site: None,
             settings: Arc::clone(settings),
+            checked: Cell::new(None),
             given: Cell::new(0),
         })
     }
@@ -155,6 +161,19 @@ impl Database {
 
     pub(crate) fn site(&self) -> Option<&Site> {
         self.site.as_ref()
+    }
+
+    /// Stale, if the file is not at its path any more, or was not a moment ago: in a row of reads
+    /// it is looked up at times, because that costs a quarter of a read.
+    pub(crate) fn check_site_for_reading(&self) -> Result<(), Fault> {
+        #[expect(clippy::disallowed_methods, reason = "a span is measured, nothing is dated")]
+        let now = Instant::now();
+        if self.checked.get().is_some_and(|checked| now.duration_since(checked) < MOMENT) {
+            return Ok(());
+        }
+        self.check_site()?;
+        self.checked.set(Some(now));
+        Ok(())
     }
 
     /// Stale, if the file is not at its path any more.
@@ -272,3 +291,6 @@ fn read_only_file() -> StoreError {
 fn fatal(error: rusqlite::Error) -> StoreError {
     Fault::from(error).into_error()
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ impl From<StoreError> for Fault {
 }
 
 impl From<rusqlite::Error> for Fault {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most kinds mean nothing to a store")]
     fn from(error: rusqlite::Error) -> Self {
         let (code, message) = match &error {
             rusqlite::Error::SqliteFailure(code, message) => (*code, message.as_deref()),
@@ -119,7 +120,7 @@ pub(crate) fn failed_commit(error: rusqlite::Error) -> Fault {
     let unknown = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
     match Fault::from(error) {
         Fault::Store(error) if unknown => Fault::Store(error.with_outcome(Outcome::Unknown)),
-        fault => fault,
+        fault @ (Fault::Store(_) | Fault::Busy(_) | Fault::Stale) => fault,
     }
 }
 

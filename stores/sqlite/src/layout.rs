@@ -11,6 +11,8 @@ pub(crate) struct Column {
     /// Its name in this database; `None` if it is not there and may not be added.
     pub(crate) name: Option<&'static str>,
     pub(crate) nullable: bool,
+    /// Whether it stands where the official layout has it.
+    pub(crate) in_place: bool,
 }
 
 /// A token table and the statements on it and its side tables.
@@ -28,12 +30,10 @@ pub(crate) struct Layout {
 pub(crate) struct Sql {
     pub(crate) all: String,
     pub(crate) by_id: String,
-    pub(crate) by_user: String,
-    pub(crate) by_access: String,
-    pub(crate) by_grant: String,
-    pub(crate) by_refresh: String,
-    /// All rows that share a key: id, user, access, grant, refresh.
-    pub(crate) candidates: String,
+    by_user: String,
+    by_access: String,
+    by_grant: String,
+    by_refresh: String,
     pub(crate) insert: String,
     pub(crate) delete: String,
     pub(crate) delete_all: String,
@@ -60,14 +60,22 @@ impl Layout {
     }
 
     pub(crate) fn official(table: &str) -> Self {
-        let columns = Field::ALL
-            .map(|field| Column { name: Some(field.name()), nullable: field != Field::Id });
+        let columns = Field::ALL.map(|field| Column {
+            name: Some(field.name()),
+            nullable: field != Field::Id,
+            in_place: true,
+        });
         Self::new(table, columns, true)
     }
 
     /// What absence is written as: null, or where the table forbids that, empty text.
     pub(crate) fn absent(&self, field: Field) -> Option<&'static str> {
         (!self.columns[field as usize].nullable).then_some("")
+    }
+
+    /// A field's column in a statement.
+    pub(crate) fn column(&self, field: Field) -> String {
+        self.columns[field as usize].name.map_or("null".to_owned(), |name| format!("\"{name}\""))
     }
 
     /// Sets `fields` of the row `?1`, in their order from `?2` on.
@@ -161,18 +169,40 @@ fn numeric(alias: &str) -> String {
     format!("{number} >= 0 and {alias}\"id\" = cast({number} as text)")
 }
 
-fn textual(alias: &str) -> String {
+/// Whether the id is anything else.
+pub(crate) fn textual(alias: &str) -> String {
     let number = number_of(alias);
     format!("({number} < 0 or {alias}\"id\" <> cast({number} as text))")
 }
 
 impl Sql {
+    /// The rows that have this value in this field, one of those that are looked up.
+    pub(crate) fn by(&self, field: Field) -> Option<&str> {
+        match field {
+            Field::Id => Some(&self.by_id),
+            Field::UserName => Some(&self.by_user),
+            Field::AccessToken => Some(&self.by_access),
+            Field::GrantToken => Some(&self.by_grant),
+            Field::RefreshToken => Some(&self.by_refresh),
+            Field::ClientId
+            | Field::ClientSecret
+            | Field::ExpiryTime
+            | Field::RedirectUrl
+            | Field::ApiDomain => None,
+        }
+    }
+
     fn new(table: &str, side: &str, columns: &[Column; 10], has_side: bool) -> Self {
         let column = |alias: &str, field: Field| match columns[field as usize].name {
             Some(name) => format!("{alias}\"{name}\""),
             None => "null".to_owned(),
         };
-        let listed = Field::ALL.map(|field| column("", field)).join(", ");
+        // Statements are looked up by their text at each use, so the short form is the faster one.
+        let listed = if columns.iter().all(|column| column.in_place) {
+            "*".to_owned()
+        } else {
+            Field::ALL.map(|field| column("", field)).join(", ")
+        };
         let select = format!("select {listed} from \"{table}\"");
         let is = |field, at: u8| format!("{} = ?{at} collate binary", column("", field));
         let by = |field| format!("{select} where {}", is(field, 1));
@@ -217,14 +247,6 @@ impl Sql {
             by_access: by(Field::AccessToken),
             by_grant: by(Field::GrantToken),
             by_refresh: by(Field::RefreshToken),
-            candidates: format!(
-                "{select} where {} or {} or {} or {} or {}",
-                is(Field::Id, 1),
-                is(Field::UserName, 2),
-                is(Field::AccessToken, 3),
-                is(Field::GrantToken, 4),
-                is(Field::RefreshToken, 5)
-            ),
             all: select,
             insert: format!("insert into \"{table}\" ({names}) values ({places})"),
             delete: format!("delete from \"{table}\" where \"id\" = ?1 collate binary"),

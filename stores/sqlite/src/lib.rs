@@ -4,6 +4,7 @@
 mod config;
 mod connection;
 mod error;
+mod inspect;
 
 mod layout;
 mod pool;
@@ -14,4 +15,4 @@ mod side;
 mod site;
 mod store;
 
-pub use self::{config::SqliteConfig, store::SqliteStore};
+pub use self::{config::SqliteConfig, inspect::Inspection, store::SqliteStore};

@@ -189,7 +189,7 @@ impl Slot {
     /// Reads without waiting.
     fn try_reading<A, T>(&self, args: &A, work: Work<A, T>) -> Result<T, Fault> {
         let database = self.database.as_ref().ok_or(Fault::Stale)?;
-        database.check_site()?;
+        database.check_site_for_reading()?;
         work(database, args)
     }
 

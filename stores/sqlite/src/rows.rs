@@ -29,17 +29,30 @@ pub(crate) fn identified(row: &Row<'_>) -> Result<OAuthToken, Fault> {
     Ok(token)
 }
 
+/// Whether a row with the ten columns in their order has this very value in this field.
+pub(crate) fn has(row: &Row<'_>, field: Field, value: Option<&str>) -> Result<bool, Fault> {
+    Ok(match (row.get_ref(field as usize)?, value) {
+        (ValueRef::Text(stored), Some(value)) => stored == value.as_bytes(),
+        _ => false,
+    })
+}
+
 /// The token in a row with the ten columns in their order.
-fn token(row: &Row<'_>) -> Result<OAuthToken, Fault> {
+pub(crate) fn token(row: &Row<'_>) -> Result<OAuthToken, Fault> {
     let mut columns: [Option<String>; 10] = Default::default();
     for field in Field::ALL {
         columns[field as usize] = text(row, field as usize, field)?;
     }
     let expiry = &mut columns[Field::ExpiryTime as usize];
-    if expiry.as_deref().is_some_and(|text| text.trim().parse::<i64>().is_err()) {
+    if expiry.as_deref().is_some_and(|text| !is_expiry(text)) {
         *expiry = None;
     }
     Ok(OAuthToken::from_columns(columns).map_err(StoreError::from)?)
+}
+
+/// Whether a text is an expiry time; others write what is not.
+pub(crate) fn is_expiry(text: &str) -> bool {
+    text.trim().parse::<i64>().is_ok()
 }
 
 /// The text at `at`, where `field` stands; `None` if it is null or empty.

@@ -164,7 +164,7 @@ impl Found {
             return Err(corrupt(format!("table {table} is of the SDK before v1"))
                 .with_hint("open another database or name another table, and log in again"));
         }
-        let mut columns = [Column { name: None, nullable: true }; 10];
+        let mut columns = [Column { name: None, nullable: true, in_place: false }; 10];
         for field in Field::ALL {
             let Some(name) = self.name_of(field) else {
                 if field == Field::ApiDomain {
@@ -173,14 +173,19 @@ impl Found {
                 return Err(corrupt(format!("table {table} has no column {field}"))
                     .with_hint("the table is not one of tokens; name another table"));
             };
-            let Some(column) = self.columns.iter().find(|column| column.name == name) else {
+            let Some(at) = self.columns.iter().position(|column| column.name == name) else {
                 continue;
             };
+            let column = &self.columns[at];
             if is_compared(field) && !column.is_text {
                 return Err(corrupt(format!("column {name} of table {table} is not of type text"))
                     .with_hint("the official layout has varchar there; name another table"));
             }
-            columns[field as usize] = Column { name: Some(name), nullable: !column.not_null };
+            columns[field as usize] = Column {
+                name: Some(name),
+                nullable: !column.not_null,
+                in_place: at == field as usize,
+            };
         }
         let ours: HashSet<_> = columns.iter().filter_map(|column| column.name).collect();
         let demanding = self.columns.iter().find(|column| {

@@ -217,7 +217,7 @@ fn meta(row: &Row<'_>) -> Result<(TokenMeta, Option<String>), Fault> {
         None,
         None,
         None,
-        expiry?.filter(|text| text.trim().parse::<i64>().is_ok()),
+        expiry?.filter(|text| rows::is_expiry(text)),
         None,
         api_domain?,
     ])

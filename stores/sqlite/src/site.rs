@@ -210,6 +210,7 @@ fn check_parent(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most kinds mean nothing to a store")]
 fn unreachable_file(path: &Path, error: io::Error) -> StoreError {
     let shown = path.display();
     match error.kind() {
@@ -227,6 +228,7 @@ fn unreachable_file(path: &Path, error: io::Error) -> StoreError {
     .with_source(error)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most kinds mean nothing to a store")]
 fn not_made(path: &Path, error: io::Error) -> StoreError {
     let shown = path.display();
     match error.kind() {

@@ -3,9 +3,9 @@
 use std::{path::Path, ptr, sync::Arc};
 
 use async_trait::async_trait;
-use rusqlite::params;
 use tokenkeep_core::{
-    OAuthToken, Operation, QueryKey, SharedStore, StoreError, TokenId, TokenQuery, TokenStore,
+    Field, OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, TokenId, TokenQuery,
+    TokenStore,
     matching::{self, SavePlan},
 };
 
@@ -90,19 +90,8 @@ impl TokenStore for SqliteStore {
 }
 
 fn find(database: &Database, query: &TokenQuery) -> Result<Option<OAuthToken>, Fault> {
-    let sql = &database.layout().sql;
-    let sql = match query.key() {
-        QueryKey::User(_) => &sql.by_user,
-        QueryKey::AccessToken(_) => &sql.by_access,
-        QueryKey::GrantToken(_) => &sql.by_grant,
-        QueryKey::RefreshToken(_) => &sql.by_refresh,
-        _ => {
-            return Err(StoreError::new(
-                tokenkeep_core::StoreErrorKind::Unsupported,
-                "this store does not know how to look for that",
-            )
-            .into());
-        }
+    let Some(sql) = database.layout().sql.by(query.key().field()) else {
+        return Err(unsupported("this store does not know how to look for that").into());
     };
     let mut statement = database.statement(sql)?;
     let mut found = rows::tokens(statement.query([query.key().expose_value()])?)?;
@@ -167,25 +156,39 @@ fn save(database: &Database, token: &OAuthToken) -> Result<OAuthToken, Fault> {
             side::forget(database, &id)?;
             Ok(stored)
         }
-        _ => Err(StoreError::new(
-            tokenkeep_core::StoreErrorKind::Unsupported,
-            "this store does not know how to save that",
-        )
-        .into()),
+        _ => Err(unsupported("this store does not know how to save that").into()),
     }
+}
+
+fn unsupported(message: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unsupported, message)
 }
 
 /// All stored tokens that share a key with `token`.
 fn candidates(database: &Database, token: &OAuthToken) -> Result<Vec<OAuthToken>, Fault> {
-    let mut statement = database.statement(&database.layout().sql.candidates)?;
-    rows::tokens(statement.query(params![
-        token.id().map(TokenId::as_str),
-        token.user_name(),
-        token.access_token().map(|token| token.expose_secret()),
-        token.grant_token().map(|token| token.expose_secret()),
-        token.refresh_token().map(|token| token.expose_secret()),
-    ])?)
+    let given = token.expose_columns();
+    let mut found = Vec::new();
+    for (at, field) in KEYS.into_iter().enumerate() {
+        let Some(value) = given[field as usize].as_deref() else { continue };
+        let Some(sql) = database.layout().sql.by(field) else { continue };
+        let mut statement = database.statement(sql)?;
+        let mut rows = statement.query([value])?;
+        while let Some(row) = rows.next()? {
+            let mut known = false;
+            for earlier in &KEYS[..at] {
+                known = known || rows::has(row, *earlier, given[*earlier as usize].as_deref())?;
+            }
+            if !known {
+                found.push(rows::token(row)?);
+            }
+        }
+    }
+    Ok(found)
 }
+
+/// The fields by which a save knows what is stored.
+const KEYS: [Field; 5] =
+    [Field::Id, Field::UserName, Field::AccessToken, Field::GrantToken, Field::RefreshToken];
 
 /// The candidate with this id. A table without a primary key may hold several.
 fn only<'a>(candidates: &'a [OAuthToken], id: &TokenId) -> Result<&'a OAuthToken, StoreError> {
