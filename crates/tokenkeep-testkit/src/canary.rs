@@ -3,7 +3,7 @@
 mod needle;
 
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeSet, HashMap, hash_map::RandomState},
     fmt::{self, Debug, Write},
     hash::BuildHasher,
     path::Path,
@@ -47,6 +47,43 @@ pub struct LeakCanary(Arc<Mutex<Inner>>);
 struct Inner {
     secrets: Vec<Secret>,
     captured: String,
+}
+
+impl Inner {
+    fn search(&self, haystack: &[u8]) -> Vec<Leak> {
+        // The needles that may begin with two bytes: logs are long, and nearly all of them is
+        // passed over by one look here.
+        let mut beginnings: HashMap<[u8; 2], Vec<(&Secret, &Needle)>> = HashMap::new();
+        let mut known = vec![false; 1 << 16];
+        for secret in &self.secrets {
+            for needle in &secret.needles {
+                let pairs: BTreeSet<_> = needle
+                    .first_bytes()
+                    .into_iter()
+                    .flat_map(|one| needle.second_bytes().into_iter().map(move |two| [one, two]))
+                    .collect();
+                for pair in pairs {
+                    known[usize::from(u16::from_ne_bytes(pair))] = true;
+                    beginnings.entry(pair).or_default().push((secret, needle));
+                }
+            }
+        }
+        let mut leaks: Vec<Leak> = Vec::new();
+        for at in 0..haystack.len() {
+            let pair = [haystack[at], haystack.get(at + 1).copied().unwrap_or_default()];
+            if !known[usize::from(u16::from_ne_bytes(pair))] {
+                continue;
+            }
+            for (secret, needle) in beginnings.get(&pair).into_iter().flatten() {
+                if needle.begins(&haystack[at..])
+                    && !leaks.iter().any(|leak| leak.secret == secret.label)
+                {
+                    leaks.push(Leak { secret: secret.label.clone(), form: needle.form, at });
+                }
+            }
+        }
+        leaks
+    }
 }
 
 struct Secret {
@@ -120,18 +157,10 @@ impl LeakCanary {
         self.with(|inner| inner.captured.clone())
     }
 
-    /// The marked secrets that show in `haystack`.
+    /// The marked secrets that show in `haystack`: each once, where it shows first.
     #[must_use]
     pub fn search(&self, haystack: &[u8]) -> Vec<Leak> {
-        self.with(|inner| {
-            let found = |secret: &Secret| {
-                secret.needles.iter().find_map(|needle| {
-                    let at = needle.position(haystack)?;
-                    Some(Leak { secret: secret.label.clone(), form: needle.form, at })
-                })
-            };
-            inner.secrets.iter().filter_map(found).collect()
-        })
+        self.with(|inner| inner.search(haystack))
     }
 
     /// Panics if a marked secret shows in what was captured or in one of `haystacks`.

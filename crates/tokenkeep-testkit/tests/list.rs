@@ -1,6 +1,9 @@
 //! The reference store passes the suite.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use tokenkeep_core::{Clock, ListStore, StoreError, TokenStore};
@@ -15,7 +18,7 @@ impl Fixture for List {
     }
 
     async fn space(&self) -> Result<Box<dyn Space>, SetupError> {
-        Ok(Box::new(Memory(tokio::sync::OnceCell::new())))
+        Ok(Box::new(Memory(OnceLock::new())))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -23,12 +26,12 @@ impl Fixture for List {
     }
 }
 
-struct Memory(tokio::sync::OnceCell<ListStore>);
+struct Memory(OnceLock<ListStore>);
 
 #[async_trait]
 impl Space for Memory {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
-        let store = self.0.get_or_init(async || ListStore::with_clock(clock)).await;
+        let store = self.0.get_or_init(|| ListStore::with_clock(clock));
         Ok(Arc::new(store.clone()))
     }
 }

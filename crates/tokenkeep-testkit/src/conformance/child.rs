@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Write},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
     sync::Arc,
     time::Duration,
@@ -29,6 +30,9 @@ pub(super) enum Task {
     /// Each reads the token when it opens, replaces it when all go, and answers `saved` or
     /// `not saved`.
     Replace { id: String },
+    /// Each opens the space by a relative path where the address is a path, goes to another
+    /// directory, and saves a user of its own.
+    SaveElsewhere,
     /// Each tries the lease and answers `granted` or `not granted`.
     Lease { id: String },
 }
@@ -44,6 +48,7 @@ impl Task {
             Self::SaveOwnUsers { saves } => json!({ "task": "save-own-users", "saves": saves }),
             Self::UpdateOneUser { saves } => json!({ "task": "update-one-user", "saves": saves }),
             Self::Replace { id } => json!({ "task": "replace", "id": id }),
+            Self::SaveElsewhere => json!({ "task": "save-elsewhere" }),
             Self::Lease { id } => json!({ "task": "lease", "id": id }),
         }
     }
@@ -55,6 +60,7 @@ impl Task {
             "save-own-users" => Some(Self::SaveOwnUsers { saves: saves()? }),
             "update-one-user" => Some(Self::UpdateOneUser { saves: saves()? }),
             "replace" => Some(Self::Replace { id: id()? }),
+            "save-elsewhere" => Some(Self::SaveElsewhere),
             "lease" => Some(Self::Lease { id: id()? }),
             _ => None,
         }
@@ -194,6 +200,13 @@ fn child(fixtures: &[Arc<dyn Fixture>], job: &str) -> Result<Vec<String>, Failur
         let limit = Duration::from_secs(120);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         tokio::time::timeout(limit, async {
+            let address = match (&task, Path::new(address).parent()) {
+                (Task::SaveElsewhere, Some(directory)) if directory.is_absolute() => {
+                    std::env::set_current_dir(directory)?;
+                    address[directory.as_os_str().len()..].trim_start_matches(['/', '\\'])
+                }
+                _ => address,
+            };
             let store = fixture.open_address(address, clock).await?;
             perform(&*store, worker, &task).await
         })
@@ -244,6 +257,13 @@ async fn perform(
             let answer = shared(store)?.replace_token(&expected, &token, None).await?;
             let saved = matches!(answer, Replaced::Saved(_));
             answers.push(if saved { "saved" } else { "not saved" }.to_owned());
+        }
+        Task::SaveElsewhere => {
+            wait_for_the_others()?;
+            std::env::set_current_dir(std::env::temp_dir())?;
+            let token = OAuthToken::builder().user_name(Task::own_user(worker, 0));
+            let token = token.refresh_token(format!("test-refresh-{worker}")).build()?;
+            answers.extend(store.save_token(&token).await?.id().map(ToString::to_string));
         }
         Task::Lease { id } => {
             wait_for_the_others()?;

@@ -12,6 +12,9 @@ use crate::conformance::{
 pub(super) const CASES: &[Case] = &[
     case!(eight_processes_save_users_of_their_own).needs(Needs::PROCESSES),
     case!(four_processes_update_one_user).needs(Needs::PROCESSES).baseline(&["F10"]),
+    case!(a_process_that_changes_its_directory_keeps_its_store)
+        .needs(Needs::PROCESSES)
+        .baseline(&["F22"]),
     case!(one_of_four_processes_replaces_a_token).needs(Needs::SHARED_PROCESSES),
     case!(one_of_four_processes_gets_the_lease).needs(Needs::SHARED_PROCESSES),
 ];
@@ -40,6 +43,16 @@ async fn four_processes_update_one_user(cx: &Context) -> CaseResult {
     let given: BTreeSet<&String> = reports.iter().flatten().collect();
     check_eq!(given.len(), 1);
     check_eq!(ids(&*store).await?.len(), 1);
+    Ok(())
+}
+
+async fn a_process_that_changes_its_directory_keeps_its_store(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    run_children(cx, 2, Task::SaveElsewhere).await?;
+    for worker in 0..2 {
+        let token = store.find_token(&user(&Task::own_user(worker, 0))?).await?;
+        check!(token.is_some(), "what a process saved after it went elsewhere is not there");
+    }
     Ok(())
 }
 
