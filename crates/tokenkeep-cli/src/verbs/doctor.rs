@@ -4,10 +4,10 @@ mod layout;
 mod servers;
 mod tokens;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
-use tokenkeep::{StoreUrl, TokenStore};
+use tokenkeep::{OpenedStore, StoreError, StoreUrl, TokenStore, stores::sqlite::SqliteConfig};
 
 use crate::{context::Context, error::Failure, exit, output, view};
 
@@ -107,7 +107,7 @@ async fn examine(
         ));
         return Ok(exit::FAILED);
     }
-    let opened = match url.open().await {
+    let opened = match open_to_look(url).await {
         Ok(opened) => opened,
         Err(error) => {
             checks.push(failed("store", error.into()));
@@ -135,6 +135,15 @@ async fn examine(
         servers::examine(context, &contents.tokens, checks).await?;
     }
     Ok(exit::FAILED)
+}
+
+/// Opens the store so that nothing is changed in it by that alone.
+async fn open_to_look(url: &StoreUrl) -> Result<OpenedStore, StoreError> {
+    if let StoreUrl::Sqlite(path) = url {
+        let opened = SqliteConfig::new(path).read_only(true).open();
+        return opened.map(Arc::new).map(OpenedStore::Sqlite);
+    }
+    url.open().await
 }
 
 fn failed(check: &'static str, failure: Failure) -> Check {

@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::support::{Home, line, snapshot};
+use crate::support::{Home, Ran, line, snapshot};
 
 #[test]
 fn a_store_url_that_is_none_is_wrong_usage() {
@@ -177,4 +177,19 @@ fn a_read_only_store_can_be_read_and_says_why_it_is_not_written() {
         modes(0o600, 0o700);
         assert_eq!(home.list().len(), 1);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_none() {
+    let home = Home::with_store("sqlite:DIR/tokens.db");
+    home.import(&line("alice@example.com"));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = home.command(&["list"]).stdout(full).output().unwrap();
+    Ran::new(&home, output).fails(1).says("cannot write to stdout");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = home.command(&["list"]).stdout(writer).output().unwrap();
+    let ran = Ran::new(&home, output).ok();
+    assert!(ran.stderr.is_empty(), "{}", ran.stderr);
 }

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::support::{Home, Provider, line, snapshot};
+use crate::support::{Home, Provider, line, sdk_database, snapshot};
 
 const HEADER: &str = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,\
                       expiry_time,redirect_url,api_domain\n";
@@ -32,6 +32,27 @@ fn looking_makes_no_store() {
         let home = Home::with_store(url);
         home.run(&["doctor", "--offline"]).ok().says("is not there yet");
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn looking_changes_nothing() {
+    for (scheme, name) in [("sqlite", "zohooauth.db"), ("file", "sdk_tokens.txt")] {
+        let home = Home::with_store(&format!("{scheme}:DIR/{name}"));
+        if scheme == "sqlite" {
+            sdk_database(&home, name);
+        } else {
+            home.file(name, format!("{HEADER}1,a@x,c,s,test-r,,,,,\r\n"));
+        }
+        let now = || {
+            let entries = std::fs::read_dir(home.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            (names, std::fs::read(home.path().join(name)).unwrap())
+        };
+        let before = now();
+        home.run(&["doctor", "--offline"]).ok().says("tokens in it: 1");
+        assert!(now() == before, "{name} or what is beside it has changed");
     }
 }
 
@@ -89,4 +110,13 @@ fn the_clock_is_compared_with_the_accounts_server() {
     assert_eq!(provider.stats().token_requests_of("refresh_token"), 1, "it only looks");
     drop(provider);
     home.run(&["doctor"]).ok().says("does not answer");
+}
+
+#[test]
+fn what_an_sdk_trips_over_in_a_database_is_reported() {
+    let home = Home::with_store("sqlite:DIR/tokens.db");
+    home.import(&(1..=12).map(|number| line(&format!("u{number}@x"))).collect::<String>());
+    home.import(&line("text@x").replacen('{', "{\"id\":\"crm-a\",", 1));
+    home.import(&line(&format!("{}@x", "long".repeat(80))));
+    snapshot!("doctor_sdk_and_database", home.run(&["doctor", "--offline"]));
 }

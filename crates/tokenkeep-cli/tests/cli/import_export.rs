@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::support::{Home, Ran, line, snapshot};
+use crate::support::{Home, Ran, line, sdk_database, snapshot};
 
 const HEADER: &str = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,\
                       expiry_time,redirect_url,api_domain";
@@ -151,6 +151,16 @@ fn a_sqlite_file_is_read_in_place_and_from_stdin() {
     Ran::new(&home, command.output().unwrap()).ok().says("Read 2, added 0, updated 2");
     let exported = source.run(&["export", "--include-secrets"]).stdout;
     assert_eq!(home.run(&["export", "--include-secrets"]).stdout, exported);
+}
+
+#[test]
+fn an_sdks_database_is_read_and_stays_as_it_is() {
+    let home = sqlite();
+    sdk_database(&home, "zohooauth.db");
+    let before = fs::read(home.path().join("zohooauth.db")).unwrap();
+    home.run(&["import", "zohooauth.db"]).ok().says("Read 1, added 1, updated 0.");
+    assert!(fs::read(home.path().join("zohooauth.db")).unwrap() == before);
+    assert_eq!(home.list()[0]["user_name"], "a@x");
 }
 
 #[test]

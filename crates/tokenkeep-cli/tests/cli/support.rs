@@ -274,3 +274,19 @@ pub(crate) fn line(user: &str) -> String {
          \"expiry_time\":\"1764000000000\",\"api_domain\":\"https://www.zohoapis.eu\"}}\n"
     )
 }
+
+/// A database as the sample store of the official Python SDK makes it, with one token.
+pub(crate) fn sdk_database(home: &Home, name: &str) {
+    let database = rusqlite::Connection::open(home.path().join(name)).unwrap();
+    database
+        .execute_batch(
+            "create table oauthtoken (
+               id varchar(10) NOT NULL, user_name varchar(255), client_id varchar(255),
+               client_secret varchar(255), refresh_token varchar(255), access_token varchar(255),
+               grant_token varchar(255), expiry_time varchar(20), redirect_url varchar(255),
+               api_domain varchar(255), primary key (id));
+             insert into oauthtoken (id, user_name, client_id, client_secret, refresh_token)
+             values ('1', 'a@x', 'c', 's', 'test-refresh');",
+        )
+        .unwrap();
+}

@@ -1,6 +1,12 @@
 //! What is wrong with the layout of a store, for us or for an official SDK that shares it.
 
-use tokenkeep::OpenedStore;
+use tokenkeep::{
+    OpenedStore, TokenId,
+    stores::{
+        file::{Problem, ProblemKind},
+        sqlite::Inspection,
+    },
+};
 
 use super::{Check, Verdict, failed};
 
@@ -8,30 +14,91 @@ pub(super) async fn examine(store: &OpenedStore, damage: &[String], checks: &mut
     let before = checks.len();
     match store {
         OpenedStore::File(store) => match store.inspect().await {
-            Ok(inspection) => {
-                for problem in &inspection.problems {
-                    let kind = tokenkeep::stores::file::ProblemKind::OpenToOthers;
-                    if problem.kind != kind {
-                        checks.push(of_file(problem));
-                    }
-                }
-            }
+            // Permissions have a check of their own.
+            Ok(inspection) => checks.extend(
+                inspection
+                    .problems
+                    .iter()
+                    .filter(|problem| problem.kind != ProblemKind::OpenToOthers)
+                    .map(of_file),
+            ),
             Err(error) => checks.push(failed("layout", error.into())),
         },
-        OpenedStore::List(_) | OpenedStore::Sqlite(_) | _ => checks.extend(
-            damage.iter().map(|damage| Check::new("layout", Verdict::Failed, damage.clone())),
-        ),
+        OpenedStore::Sqlite(store) => match store.inspect().await {
+            Ok(inspection) => of_database(&inspection, damage, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::List(_) | _ => {}
     }
     if checks.len() == before {
-        let detail = match store {
-            OpenedStore::List(_) => "nothing shares a list in memory",
-            OpenedStore::Sqlite(_) | OpenedStore::File(_) | _ => "every official SDK can read it",
-        };
-        checks.push(Check::new("layout", Verdict::Ok, detail));
+        checks.push(Check::new("layout", Verdict::Ok, "nothing that an official SDK trips over"));
     }
 }
 
-fn of_file(problem: &tokenkeep::stores::file::Problem) -> Check {
+fn of_database(inspection: &Inspection, damage: &[String], checks: &mut Vec<Check>) {
+    let mut add = |verdict, detail: String, hint: &str| {
+        checks.push(Check::new("layout", verdict, detail).hint(hint));
+    };
+    for damage in inspection.damage.iter().chain(damage) {
+        let hint = "save a copy of the file, export what can be read, and import it to a new store";
+        add(Verdict::Failed, format!("damage: {damage}"), hint);
+    }
+    if inspection.sdk_cannot_insert {
+        add(
+            Verdict::Warning,
+            "an official SDK cannot add a user: it takes the largest id as text for the last one"
+                .to_owned(),
+            "add users with tokenkeep; the SDKs can use and update those that are there",
+        );
+    }
+    if !inspection.text_ids.is_empty() {
+        add(
+            Verdict::Warning,
+            format!("ids that are no numbers: {}", list(&inspection.text_ids)),
+            "the SDKs for Python and Java cannot add a user beside them",
+        );
+    }
+    if !inspection.unreadable_expiry.is_empty() {
+        add(
+            Verdict::Warning,
+            format!("expiry_time is no number: ids {}", list(&inspection.unreadable_expiry)),
+            "taken for absent: such a token counts as expired until it is refreshed",
+        );
+    }
+    if !inspection.too_long.is_empty() {
+        let values: Vec<String> = inspection
+            .too_long
+            .iter()
+            .take(LISTED)
+            .map(|(id, field)| format!("{field} of id {id}"))
+            .collect();
+        add(
+            Verdict::Warning,
+            format!("longer than the official layout says: {}", values.join(", ")),
+            "SQLite keeps such values; a database like MySQL would cut them",
+        );
+    }
+    if inspection.orphans > 0 {
+        add(
+            Verdict::Warning,
+            format!("states of tokens that are gone: {}", inspection.orphans),
+            "another program deleted these tokens; what is left of them does no harm",
+        );
+    }
+}
+
+/// At most this many are listed of one kind.
+const LISTED: usize = 10;
+
+fn list(ids: &[TokenId]) -> String {
+    let mut text = ids.iter().take(LISTED).map(TokenId::as_str).collect::<Vec<_>>().join(", ");
+    if ids.len() > LISTED {
+        text = format!("{text} and {} more", ids.len() - LISTED);
+    }
+    text
+}
+
+fn of_file(problem: &Problem) -> Check {
     let mut detail = words(&format!("{:?}", problem.kind));
     match problem.lines[..] {
         [] => {}
