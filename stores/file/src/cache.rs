@@ -11,13 +11,15 @@ use std::{
     time::Duration,
 };
 
-use tokenkeep_core::{OAuthToken, StoreError, StoreErrorKind, TokenId, TokenQuery, TokenTable};
+use tokenkeep_core::{OAuthToken, StoreError, TokenId, TokenQuery, TokenTable};
+
+use zeroize::Zeroizing;
 
 use crate::{
     document::Document,
-    error::{damaged, io_error, not_a_file},
+    error::{damaged, io_error, kept_busy, not_a_file},
     lock::pause,
-    stamp::{Stamp, Version, is_version},
+    stamp::{RACY, Stamp, Version, is_version},
 };
 
 /// One version of the token file.
@@ -61,37 +63,64 @@ impl Snapshot {
         same && (self.settled.load(Ordering::Acquire)
             || self.version.is_none()
             || matches!(read(&self.path), Ok(Some((version, bytes)))
-                if version == self.version && bytes == self.document.bytes()))
+                if version == self.version && *bytes == self.document.bytes()))
     }
 }
 
 /// What the file is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To answer from: what another program has been writing for 50 ms is answered from as it is.
+    /// To answer from: as long as another program is in the middle of writing, from what was there
+    /// before.
     Read,
     /// To write the next version: waits longer for another program, and then refuses.
     Write,
 }
 
-impl Purpose {
-    fn patience(self) -> Duration {
-        match self {
-            Self::Read => Duration::from_millis(50),
-            Self::Write => Duration::from_secs(1),
-        }
-    }
+/// For how long a file that looks cut off, or has become shorter, must not have changed to be taken
+/// as it is.
+///
+/// The official SDKs cut the file and write it anew, and may be interrupted in between.
+const CUT: Duration = Duration::from_secs(1);
+const SHORTER: Duration = Duration::from_millis(250);
 
-    /// Whether a file that changed just now may be one that an SDK is in the middle of rewriting:
-    /// they write into the file that is there, where we put another one in its place.
-    fn suspects(self, before: Option<&Snapshot>, now: &Version) -> bool {
-        match (before.and_then(|before| before.version), now) {
-            (Some(before), Some(now)) => before.same_file(now),
-            (None, _) => self == Self::Write,
-            (Some(_), None) => false,
-        }
+/// After this long, a find that has another answer than a cut file does not wait any more.
+const SHORT_WAIT: Duration = Duration::from_millis(50);
+
+/// After this long, nobody does.
+const LONG_WAIT: Duration = Duration::from_secs(2);
+
+/// For how long this file must not have changed to be taken as it is.
+fn caution(before: Option<&Snapshot>, (version, bytes): &Content) -> Duration {
+    let Some(version) = version else { return Duration::ZERO };
+    let rewritten = match before.and_then(|before| before.version) {
+        Some(before) => before.same_file(version),
+        None => version.may_be_rewritten(),
+    };
+    if !rewritten && (bytes.ends_with(b"\n") || bytes.is_empty()) {
+        Duration::ZERO
+    } else if is_cut(bytes) {
+        CUT
+    } else if before.is_none_or(|before| is_shorter(before, bytes)) {
+        SHORTER
+    } else {
+        RACY
     }
 }
+
+/// Whether the file is empty or ends inside a row. Some SDKs end it without a line break.
+fn is_cut(bytes: &[u8]) -> bool {
+    let start = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let last = &bytes[start..];
+    bytes.is_empty() || !last.is_empty() && last.iter().filter(|byte| **byte == b',').count() < 9
+}
+
+fn is_shorter(before: &Snapshot, bytes: &[u8]) -> bool {
+    bytes.len() < before.document.bytes().len()
+}
+
+/// A file's bytes, and which version of it they are.
+type Content = (Version, Zeroizing<Vec<u8>>);
 
 /// The newest version of the token file that was read.
 pub(crate) struct Cache {
@@ -116,7 +145,9 @@ impl Cache {
 
     /// The file as it is now. Only for threads that may block.
     pub(crate) fn load(&self, purpose: Purpose) -> Result<Arc<Snapshot>, StoreError> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who writes has the lock of the store, and may have to wait long for another program.
+        let _one_reader = (purpose == Purpose::Read)
+            .then(|| self.loading.lock().unwrap_or_else(PoisonError::into_inner));
         let before = self.newest();
         if let Some(before) = &before
             && before.settled.load(Ordering::Acquire)
@@ -126,47 +157,39 @@ impl Cache {
         }
         let step = Duration::from_millis(2);
         let mut waited = Duration::ZERO;
-        let mut last = None;
-        let mut last_whole = None;
+        let mut whole = None;
         loop {
-            if let Some((version, bytes)) = self.read()? {
+            if let Some(content) = self.read()? {
+                let version = content.0;
                 if let Some(before) = &before
                     && before.version == version
-                    && before.document.bytes() == bytes
+                    && before.document.bytes() == *content.1
                 {
                     before.settled.store(is_settled(&version), Ordering::Release);
                     return Ok(Arc::clone(before));
                 }
-                let settled = is_settled(&version);
-                let torn = !bytes.ends_with(b"\n");
-                if settled || !(torn || purpose.suspects(before.as_deref(), &version)) {
-                    let snapshot = self.snapshot(version, bytes, settled);
-                    if settled || !snapshot.document.looks_torn() {
-                        return Ok(self.accept(before.as_deref(), snapshot));
-                    }
-                    last = Some(snapshot);
-                } else if torn {
-                    last = Some(self.snapshot(version, bytes, settled));
-                } else {
-                    last_whole = Some((version, bytes));
+                let caution = caution(before.as_deref(), &content);
+                if caution.is_zero() || version.is_some_and(|stamp| stamp.is_older_than(caution)) {
+                    return Ok(self.accept(before.as_deref(), content));
+                }
+                let shorter = before.as_ref().is_some_and(|before| is_shorter(before, &content.1));
+                if content.1.ends_with(b"\n") && !shorter {
+                    whole = Some(content);
                 }
             }
-            if waited >= purpose.patience() {
-                break;
+            if purpose == Purpose::Read && waited >= SHORT_WAIT {
+                if let Some(whole) = whole {
+                    return Ok(self.accept(before.as_deref(), whole));
+                }
+                if let Some(before) = before {
+                    return Ok(before);
+                }
+            }
+            if waited >= LONG_WAIT {
+                return Err(kept_busy(&self.path));
             }
             pause(step);
             waited += step;
-        }
-        let read = last_whole.map(|(version, bytes)| self.snapshot(version, bytes, false)).or(last);
-        match (purpose, read) {
-            (Purpose::Read, Some(snapshot)) => Ok(self.accept(before.as_deref(), snapshot)),
-            (Purpose::Read, None) | (Purpose::Write, _) => Err(StoreError::new(
-                StoreErrorKind::Busy,
-                format!("another program keeps writing {}", self.path.display()),
-            )
-            .with_hint(
-                "try again; an official SDK that saves to this file does not take our lock",
-            )),
         }
     }
 
@@ -195,7 +218,7 @@ impl Cache {
         }
         drop(slot);
         // Somebody is still reading the old version.
-        let mut snapshot = self.snapshot(version, document.bytes().to_vec(), false);
+        let mut snapshot = self.snapshot((version, document.bytes().to_vec().into()));
         snapshot.table.reserve_ids(last_id);
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         let _old = slot.replace(Arc::new(snapshot));
@@ -206,7 +229,7 @@ impl Cache {
         self.slot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn read(&self) -> Result<Option<(Version, Vec<u8>)>, StoreError> {
+    fn read(&self) -> Result<Option<Content>, StoreError> {
         match std::fs::metadata(&self.path) {
             Ok(metadata) if !metadata.is_file() => Err(not_a_file(&self.path)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -216,13 +239,15 @@ impl Cache {
         }
     }
 
-    fn snapshot(&self, version: Version, bytes: Vec<u8>, settled: bool) -> Snapshot {
+    fn snapshot(&self, (version, bytes): Content) -> Snapshot {
+        let settled = is_settled(&version);
         let (document, table) = Document::parse(bytes);
         let path = self.path.clone();
         Snapshot { path, version, settled: AtomicBool::new(settled), document, table }
     }
 
-    fn accept(&self, before: Option<&Snapshot>, mut snapshot: Snapshot) -> Arc<Snapshot> {
+    fn accept(&self, before: Option<&Snapshot>, content: Content) -> Arc<Snapshot> {
+        let mut snapshot = self.snapshot(content);
         if let Some(before) = before {
             snapshot.table.reserve_ids(before.table.last_id());
             if !before.table.is_empty() && snapshot.document.bytes().is_empty() {
@@ -244,16 +269,16 @@ fn is_settled(version: &Version) -> bool {
 }
 
 /// Reads a file; `None` if it changed while it was read.
-fn read(path: &Path) -> io::Result<Option<(Version, Vec<u8>)>> {
+fn read(path: &Path) -> io::Result<Option<Content>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Some((None, Vec::new())));
+            return Ok(Some((None, Zeroizing::default())));
         }
         Err(error) => return Err(error),
     };
     let before = Stamp::of(&file.metadata()?);
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     #[expect(clippy::verbose_file_reads, reason = "the file is looked at before and after")]
     file.read_to_end(&mut bytes)?;
     let after = Stamp::of(&file.metadata()?);

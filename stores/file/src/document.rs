@@ -60,8 +60,8 @@ pub(crate) struct Edits<'a> {
 impl Document {
     /// Reads a file. What cannot be read is remembered as damage and does not keep the rest from
     /// being read.
-    pub(crate) fn parse(bytes: Vec<u8>) -> (Self, TokenTable) {
-        let mut document = Self { bytes: Zeroizing::new(bytes), columns: 10, ..Self::default() };
+    pub(crate) fn parse(bytes: Zeroizing<Vec<u8>>) -> (Self, TokenTable) {
+        let mut document = Self { bytes, columns: 10, ..Self::default() };
         let mut table = TokenTable::new();
         let bytes = &document.bytes[..];
         let mut columns = Vec::with_capacity(10);
@@ -151,11 +151,6 @@ impl Document {
         self.damaged > 0
     }
 
-    /// Whether it looks like a file that somebody is still writing.
-    pub(crate) fn looks_torn(&self) -> bool {
-        !self.bytes.ends_with(b"\n") || self.is_damaged()
-    }
-
     /// Whether there is content, but none that a token file has.
     pub(crate) fn is_foreign(&self) -> bool {
         self.header.is_none() && self.damaged > 0 && self.damaged == self.lines.len()
@@ -178,7 +173,13 @@ impl Document {
     /// Invalid if the dialect cannot hold a new value.
     pub(crate) fn rewrite(&self, edits: &Edits<'_>, dialect: Dialect) -> Result<Self, StoreError> {
         let mut next = Self { columns: self.columns, ..Self::default() };
-        let mut out = Vec::with_capacity(self.bytes.len() + 1024);
+        // Room for everything, so that no copy of a secret is left behind when it grows: each
+        // line may get a comma, each quotation mark of a new value may be doubled.
+        let added = edits.put.map_or(0, |(token, _)| {
+            token.expose_columns().iter().flatten().map(|value| 2 * value.len() + 3).sum()
+        });
+        let header = HEADER.len() + self.columns;
+        let mut out = Vec::with_capacity(self.bytes.len() + 2 * self.lines.len() + added + header);
         next.header = Some(self.write_header(&mut out));
         out.push(b'\n');
         let put_id = edits.put.and_then(|(token, _)| token.id());
@@ -279,7 +280,7 @@ impl Document {
         if !self.is_damaged() {
             return Ok(self);
         }
-        let (again, _) = Self::parse(self.bytes.to_vec());
+        let (again, _) = Self::parse(self.bytes.clone());
         let same = |ours: &Line, read: &Line| ours.raw == read.raw && ours.kind == read.kind;
         if self.lines.len() == again.lines.len()
             && self.lines.iter().zip(&again.lines).all(|(ours, read)| same(ours, read))
@@ -331,10 +332,10 @@ fn split(
         return Ok((line, next));
     }
     let (end, after) = split_quoted(bytes, line.start, columns).ok_or(Damage::Quotes)?;
-    // A row with line breaks in it has to have the columns of the header: otherwise it is a quote
-    // that was never closed, and the lines after it are rows.
+    // A row with line breaks in it cannot have more columns than the header: otherwise it is a
+    // quote that was never closed, and the lines after it are rows.
     if end > line.end {
-        if columns.len() != expected && columns.len() != FEWEST_COLUMNS {
+        if !(FEWEST_COLUMNS..=expected).contains(&columns.len()) {
             return Err(Damage::Quotes);
         }
         if bytes[line.end..end].contains(&0) {
@@ -416,3 +417,6 @@ fn leading_number(raw: &[u8]) -> Option<u64> {
     let number = str::from_utf8(&raw[..digits]).ok()?.parse().ok()?;
     (ends && number <= tokenkeep_core::MAX_ID).then_some(number)
 }
+
+#[cfg(test)]
+mod tests;

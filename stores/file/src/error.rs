@@ -61,3 +61,12 @@ pub(crate) fn not_a_token_file(path: &Path) -> StoreError {
     )
     .with_hint("name another file, or move this one away: nothing was written to it")
 }
+
+/// A program that does not take our lock writes the file again and again.
+pub(crate) fn kept_busy(path: &Path) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Busy,
+        format!("another program keeps writing {}", path.display()),
+    )
+    .with_hint("try again; an official SDK that saves to this file does not take our lock")
+}

@@ -166,9 +166,8 @@ pub(crate) fn pause(time: Duration) {
 
 /// Writes who has the lock into the lock file, for the message of those who wait in vain.
 fn sign(file: &mut File) -> io::Result<()> {
-    file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(format!("{}\n", std::process::id()).as_bytes())
+    // Always as wide, so that nothing of a longer one stays behind.
+    file.write_all(format!("{:10}\n", std::process::id()).as_bytes())
 }
 
 fn holder(file: &mut File) -> String {

@@ -61,14 +61,28 @@ impl Stamp {
         (self.device, self.inode, self.created) == (other.device, other.inode, other.created)
     }
 
+    /// Whether it may have been written into after it was made, as the official SDKs do. What we
+    /// write is made, written once, and renamed.
+    pub(crate) fn may_be_rewritten(&self) -> bool {
+        let (seconds, nanos) = self.modified;
+        let modified =
+            Duration::new(seconds.try_into().unwrap_or(0), nanos.try_into().unwrap_or(0));
+        self.created.is_none_or(|created| created + RACY < SystemTime::UNIX_EPOCH + modified)
+    }
+
     /// Whether a later change would have another stamp, seen from now.
     ///
     /// This compares with the machine's clock, never with an injected one: file times come from
     /// the machine's clock too.
     pub(crate) fn is_settled(&self) -> bool {
+        self.is_older_than(RACY)
+    }
+
+    /// Whether the last change was longer ago than this.
+    pub(crate) fn is_older_than(&self, age: Duration) -> bool {
         let (seconds, nanos) = self.changed;
         let changed = Timestamp::from_millis(seconds.saturating_mul(1000) + nanos / 1_000_000);
-        changed.until(SystemClock.now()) > RACY
+        changed.until(SystemClock.now()) > age
     }
 }
 

@@ -11,8 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Clock, OAuthToken, Operation, SharedStore, Sidecar, StoreError, StoreErrorKind, TokenId,
-    TokenQuery, TokenStore,
+    Clock, OAuthToken, Operation, SharedStore, Sidecar, StoreError, TokenId, TokenQuery, TokenStore,
 };
 
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
     config::FileConfig,
     dialect::Dialect,
     document::Edits,
-    error::not_a_token_file,
+    error::{kept_busy, not_a_token_file},
     lock::{Lock, Locked},
     side_file::{Condition, SideFile, SideSnapshot},
 };
@@ -280,11 +279,7 @@ impl Inner {
             }
             tracing::debug!("another program changed the token file meanwhile: planning anew");
         }
-        Err(StoreError::new(
-            StoreErrorKind::Busy,
-            format!("another program keeps changing {}", self.path.display()),
-        )
-        .with_hint("try again; an official SDK that saves to this file does not take our lock"))
+        Err(kept_busy(&self.path))
     }
 
     /// Writes the next version of the token file; `false` if somebody else has written one.
@@ -414,3 +409,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     PathBuf::from(name)
 }
+
+#[cfg(test)]
+mod tests;

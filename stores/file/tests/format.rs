@@ -1,4 +1,5 @@
 //! The bytes of the file: what is written, and what is read of what others write.
+#![expect(clippy::unwrap_used, reason = "in what tests are made with")]
 
 mod support;
 

@@ -1,5 +1,10 @@
 //! Several processes on one token file, and processes that are killed. The test program runs itself
 //! as the other processes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "these are tests, though the compiler cannot tell"
+)]
 
 mod support;
 
@@ -48,11 +53,14 @@ fn main() -> ExitCode {
 
 /// What the other processes do.
 fn child(work: &str, path: &Path, name: &str, count: usize) {
-    let store = FileStore::open(path).unwrap();
     let say = |text: &str| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}").unwrap();
         out.flush().unwrap();
+    };
+    let store = match FileStore::open(path) {
+        Ok(store) => store,
+        Err(error) => return say(&format!("{:?}: {error}", error.kind())),
     };
     match work {
         "save-many" => {
@@ -142,7 +150,9 @@ fn eight_processes_update_one_user() {
 fn many_rows(count: usize) -> String {
     let mut text = format!("{HEADER}\n");
     for number in 1..=count {
-        text.push_str(&format!("{number},user{number},,,test-refresh-{number},test-access-0,,,,\n"));
+        text.push_str(&format!(
+            "{number},user{number},,,test-refresh-{number},test-access-0,,,,\n"
+        ));
     }
     text
 }
@@ -150,7 +160,6 @@ fn many_rows(count: usize) -> String {
 fn a_killed_save_leaves_a_whole_file() {
     for (rounds, rows) in [(150, 10), (50, 1_000)] {
         let space = Space::with(many_rows(rows));
-        let mut reached = 0;
         for round in 0..rounds {
             let name = format!("user{}", 1 + round % rows);
             let mut child = spawn("save-until-killed", &space.path(), &name, 0);
@@ -160,7 +169,7 @@ fn a_killed_save_leaves_a_whole_file() {
                 said = lines.next().unwrap().unwrap().parse().unwrap();
             }
             // Somewhere inside the next save.
-            for _ in 0..(round * 7919) % 20_000 {
+            for _ in 0..(round * 7919) % 200_000 {
                 std::hint::spin_loop();
             }
             child.kill().unwrap();
@@ -172,10 +181,8 @@ fn a_killed_save_leaves_a_whole_file() {
             let stored = found.access_token().unwrap().expose_secret();
             let stored: usize = stored.strip_prefix("test-access-").unwrap().parse().unwrap();
             assert!(stored >= said, "round {round}: {stored} stored, {said} confirmed");
-            reached += usize::from(stored > said);
             assert_eq!(space.others(), ["tokens.csv.lock"], "round {round}");
         }
-        println!("{rows} rows: {reached} of {rounds} kills came after the rename");
     }
 }
 
@@ -203,6 +210,7 @@ fn a_reader_beside_an_sdk_never_misses() {
     let space = Space::with(many_rows(1_000));
     let store = space.open();
     let text = space.bytes();
+    assert!(block_on(store.find_token(&user("user1"))).unwrap().is_some());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -211,25 +219,21 @@ fn a_reader_beside_an_sdk_never_misses() {
                 let mut file = options.write(true).truncate(true).open(space.path()).unwrap();
                 for piece in text.chunks(8192) {
                     file.write_all(piece).unwrap();
-                    std::thread::yield_now();
                 }
                 drop(file);
-                // About ten saves a second would be a busy program; this is far busier.
-                for _ in 0..2_000 {
+                // Ten saves a second would be a busy program; this is far busier.
+                for _ in 0..10_000 {
                     std::thread::yield_now();
                 }
             }
             done.store(true, Ordering::Release);
         });
-        let mut reads = 0;
         while !done.load(Ordering::Acquire) {
             for name in ["user1", "user500", "user1000"] {
-                let found = block_on(store.find_token(&user(name))).unwrap();
-                assert!(found.is_some(), "{name} in read {reads}");
+                let found = block_on(store.find_token(&user(name)));
+                assert!(matches!(found, Ok(Some(_))), "{name}: {found:?}");
             }
-            reads += 1;
         }
-        println!("{reads} reads");
     });
 }
 
@@ -308,9 +312,10 @@ fn what_permissions_forbid_is_said() {
     assert!(said.starts_with("PermissionDenied: could not save a token: cannot lock"), "{said}");
     mode(space.directory(), 0o755);
     assert_eq!(run("save-and-say").unwrap().trim(), "saved");
-    mode(space.path(), 0o000);
-    assert_eq!(run("find-and-say").unwrap(), "", "opening fails: the child says nothing");
-    mode(space.path(), 0o600);
+    mode(&space.path(), 0o000);
+    let said = run("find-and-say").unwrap();
+    assert!(said.starts_with("PermissionDenied: could not open the store: cannot open"), "{said}");
+    mode(&space.path(), 0o600);
     if root {
         // What root saves still belongs to its owner.
         block_on(space.open().save_token(&token("carol"))).unwrap();

@@ -1,5 +1,5 @@
 //! What the tests of the file store share.
-#![expect(dead_code, reason = "each test program uses some of it")]
+#![expect(dead_code, clippy::unwrap_used, reason = "each test program uses some of it")]
 
 use std::path::{Path, PathBuf};
 
