@@ -1,5 +1,6 @@
 //! What an operation costs, beside a bare prepared statement through the same driver on the same
 //! database: `cargo run --release -p tokenkeep-store-sqlite --example cost`.
+#![expect(clippy::print_stdout, reason = "it reports to a person")]
 
 use std::{
     hint::black_box,
@@ -63,7 +64,7 @@ fn token(number: usize, access: &str) -> OAuthToken {
         .redirect_url("https://example.com/callback")
         .api_domain("https://www.zohoapis.eu")
         .build()
-        .unwrap_or_else(|error| panic!("{error}"))
+        .expect("none of these is empty")
 }
 
 fn fill(path: &Path, tokens: usize) -> rusqlite::Result<()> {

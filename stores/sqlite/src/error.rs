@@ -162,3 +162,54 @@ impl std::error::Error for SqliteError {}
 pub(crate) fn corrupt(what: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, what)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("test-value".to_owned()))
+    }
+
+    #[test]
+    fn a_commit_that_the_device_fails_is_unknown() {
+        let error = failed_commit(failed(ffi::SQLITE_IOERR_FSYNC)).into_error();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        let error = failed_commit(failed(ffi::SQLITE_FULL)).into_error();
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        let error = Fault::from(failed(ffi::SQLITE_IOERR_READ)).into_error();
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
+
+    #[test]
+    fn what_sqlite_says_of_values_is_not_repeated() {
+        let error = Fault::from(failed(ffi::SQLITE_CONSTRAINT_CHECK)).into_error();
+        assert!(!format!("{error:?}").contains("test-value"));
+        assert_eq!(
+            std::error::Error::source(&error).map(ToString::to_string).as_deref(),
+            Some("constraint failed (SQLite code 275)")
+        );
+    }
+
+    #[test]
+    fn every_kind_that_a_caller_can_act_on_is_told_apart() {
+        for (code, kind) in [
+            (ffi::SQLITE_BUSY, StoreErrorKind::Busy),
+            (ffi::SQLITE_LOCKED, StoreErrorKind::Busy),
+            (ffi::SQLITE_FULL, StoreErrorKind::Full),
+            (ffi::SQLITE_READONLY_DIRECTORY, StoreErrorKind::PermissionDenied),
+            (ffi::SQLITE_CANTOPEN, StoreErrorKind::PermissionDenied),
+            (ffi::SQLITE_PERM, StoreErrorKind::PermissionDenied),
+            (ffi::SQLITE_CORRUPT_INDEX, StoreErrorKind::Corrupt),
+            (ffi::SQLITE_NOTADB, StoreErrorKind::Corrupt),
+            (ffi::SQLITE_IOERR, StoreErrorKind::Unavailable),
+            (ffi::SQLITE_TOOBIG, StoreErrorKind::Invalid),
+            (ffi::SQLITE_NOMEM, StoreErrorKind::Other),
+        ] {
+            let error = Fault::from(failed(code)).into_error();
+            assert_eq!(error.kind(), kind, "{code}");
+            assert!(error.hint().is_some(), "{code}");
+        }
+    }
+}

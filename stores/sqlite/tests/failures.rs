@@ -1,4 +1,6 @@
 //! What goes wrong: each a clear error, nothing lost.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
@@ -209,7 +211,7 @@ async fn waiting_for_another_process_does_not_hold_up_the_runtime() {
     other.execute_batch("begin immediate").unwrap();
     // One thread: if the save kept it, nobody would roll back.
     let (saved, ()) = tokio::join!(async { store.save_token(&token("alice")).await }, async {
-        other.execute_batch("rollback").unwrap()
+        other.execute_batch("rollback").unwrap();
     },);
     saved.unwrap();
 }

@@ -1,5 +1,6 @@
 //! A database that is removed, replaced, emptied or moved away from under a store.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::{fs, path::Path, time::Duration};
 
