@@ -3,13 +3,14 @@
 mod needle;
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     fmt::{self, Debug, Write},
     hash::BuildHasher,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use aho_corasick::AhoCorasick;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -50,35 +51,26 @@ struct Inner {
 }
 
 impl Inner {
+    /// The first showing of each secret.
     fn search(&self, haystack: &[u8]) -> Vec<Leak> {
-        // The needles that may begin with two bytes: logs are long, and nearly all of them is
-        // passed over by one look here.
-        let mut beginnings: HashMap<[u8; 2], Vec<(&Secret, &Needle)>> = HashMap::new();
-        let mut known = vec![false; 1 << 16];
-        for secret in &self.secrets {
-            for needle in &secret.needles {
-                let pairs: BTreeSet<_> = needle
-                    .first_bytes()
-                    .into_iter()
-                    .flat_map(|one| needle.second_bytes().into_iter().map(move |two| [one, two]))
-                    .collect();
-                for pair in pairs {
-                    known[usize::from(u16::from_ne_bytes(pair))] = true;
-                    beginnings.entry(pair).or_default().push((secret, needle));
-                }
-            }
-        }
         let mut leaks: Vec<Leak> = Vec::new();
-        for at in 0..haystack.len() {
-            let pair = [haystack[at], haystack.get(at + 1).copied().unwrap_or_default()];
-            if !known[usize::from(u16::from_ne_bytes(pair))] {
-                continue;
-            }
-            for (secret, needle) in beginnings.get(&pair).into_iter().flatten() {
-                if needle.begins(&haystack[at..])
-                    && !leaks.iter().any(|leak| leak.secret == secret.label)
-                {
-                    leaks.push(Leak { secret: secret.label.clone(), form: needle.form, at });
+        for any_case in [true, false] {
+            let needles: Vec<(&Secret, &Needle)> = self
+                .secrets
+                .iter()
+                .flat_map(|secret| secret.needles.iter().map(move |needle| (secret, needle)))
+                .filter(|(_, needle)| needle.any_case == any_case)
+                .collect();
+            let patterns = needles.iter().map(|(_, needle)| &needle.bytes);
+            let searcher = AhoCorasick::builder()
+                .ascii_case_insensitive(any_case)
+                .build(patterns)
+                .expect("a test has few secrets, and they are short");
+            for found in searcher.find_overlapping_iter(haystack) {
+                let (secret, needle) = needles[found.pattern().as_usize()];
+                if !leaks.iter().any(|leak| leak.secret == secret.label) {
+                    let (secret, form, at) = (secret.label.clone(), needle.form, found.start());
+                    leaks.push(Leak { secret, form, at });
                 }
             }
         }
