@@ -28,6 +28,8 @@ pub(crate) struct Pool {
     writer: Arc<async_lock::Mutex<Slot>>,
     /// None for a database in memory, which has one connection.
     readers: Box<[Mutex<Slot>]>,
+    /// Another that reads, for what takes longer.
+    lister: Mutex<Slot>,
 }
 
 /// A connection that is opened when it is needed, and again when its file is gone.
@@ -54,7 +56,8 @@ impl Pool {
         writer.database = Some(Database::open(&settings, Use::Writing, None)?);
         let readers: Box<[_]> =
             (0..readers).map(|_| Mutex::new(Slot::new(Use::Reading, &settings))).collect();
-        Ok(Self { settings, writer: Arc::new(async_lock::Mutex::new(writer)), readers })
+        let lister = Mutex::new(Slot::new(Use::Reading, &settings));
+        Ok(Self { settings, writer: Arc::new(async_lock::Mutex::new(writer)), readers, lister })
     }
 
     /// Reads a little: on the calling task, unless something is in the way.
@@ -73,22 +76,36 @@ impl Pool {
         } else {
             self.reader().try_reading(args, work)
         };
-        let result = match result {
+        match result {
             Err(Fault::Busy(_) | Fault::Stale) => {
-                let (pool, args) = (Arc::clone(self), args.clone());
-                blocking::unblock(move || {
-                    let timeout = pool.settings.config.busy_timeout;
-                    if pool.readers.is_empty() {
-                        pool.writer.lock_blocking().wait(timeout, &args, work)
-                    } else {
-                        pool.reader().wait(timeout, &args, work)
-                    }
-                })
-                .await
+                // In a box, so that the future of what mostly happens is small.
+                Box::pin(self.read_waiting(operation, args.clone(), work)).await
             }
-            result => result,
-        };
-        result.map_err(|fault| fault.into_error().during(operation))
+            result => result.map_err(|fault| fault.into_error().during(operation)),
+        }
+    }
+
+    /// Reads a little on a thread, and waits for others or opens the database again.
+    async fn read_waiting<A, T>(
+        self: &Arc<Self>,
+        operation: Operation,
+        args: A,
+        work: Work<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        let pool = Arc::clone(self);
+        let result = blocking::unblock(move || {
+            let timeout = pool.settings.config.busy_timeout;
+            if pool.readers.is_empty() {
+                pool.writer.lock_blocking().wait(timeout, &args, work)
+            } else {
+                pool.reader().wait(timeout, &args, work)
+            }
+        });
+        result.await.map_err(|fault| fault.into_error().during(operation))
     }
 
     /// Reads much: on a thread and, unless in memory, a connection of its own, so that nobody
@@ -108,6 +125,9 @@ impl Pool {
             let timeout = pool.settings.config.busy_timeout;
             if pool.readers.is_empty() {
                 return pool.writer.lock_blocking().wait(timeout, &args, work);
+            }
+            if let Ok(mut slot) = pool.lister.try_lock() {
+                return slot.wait(timeout, &args, work);
             }
             // A connection that has seen what was at the path before knows how to recover.
             pool.reader().wait(timeout, &(), |_, ()| Ok(()))?;

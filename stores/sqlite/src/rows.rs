@@ -17,6 +17,8 @@ use crate::{
 pub(crate) fn tokens(mut rows: Rows<'_>) -> Result<Vec<OAuthToken>, Fault> {
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
+        // Most often there is one.
+        tokens.reserve_exact(usize::from(tokens.is_empty()));
         tokens.push(token(row)?);
     }
     Ok(tokens)

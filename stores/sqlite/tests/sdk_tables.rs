@@ -337,3 +337,36 @@ async fn a_table_that_somebody_drops_is_made_again() {
     let saved = store.save_token(&token("bob")).await.unwrap();
     assert_eq!(saved.id().unwrap().as_str(), "2", "ids are not given again");
 }
+
+#[tokio::test]
+async fn an_inspection_tells_what_may_cause_trouble() {
+    let sdk = Sdk::new(OFFICIAL);
+    for (id, user) in [("1", "alice"), ("2", "alice"), ("3", "bob"), ("crm-a", "carol")] {
+        sdk.insert(id, user);
+    }
+    let long = "x".repeat(300);
+    sdk.connection
+        .execute("update oauthtoken set access_token = ?1 where id = '3'", [&long])
+        .unwrap();
+    let inspection = sdk.open().inspect().await.unwrap();
+    let ids = |ids: &[&str]| ids.iter().map(|id| id.parse().unwrap()).collect::<Vec<TokenId>>();
+    assert_eq!(inspection.duplicates, [ids(&["1", "2"])]);
+    assert_eq!(inspection.too_long, [("3".parse().unwrap(), Field::AccessToken)]);
+    assert_eq!(inspection.text_ids, ids(&["crm-a"]));
+    assert_eq!(inspection.next_id, Some(TokenId::from_number(4)));
+    assert_eq!((inspection.tokens, inspection.orphans), (4, 0));
+    assert_eq!(inspection.table, "oauthtoken");
+    assert!(!format!("{inspection:?}").contains("test-refresh"));
+}
+
+#[tokio::test]
+async fn when_all_numbers_are_given_one_can_still_name_a_token() {
+    let sdk = Sdk::new(OFFICIAL);
+    sdk.insert("2147483647", "alice");
+    let store = sdk.open();
+    let error = store.save_token(&token("bob")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Full);
+    let named = token("bob").with_id("crm-bob".parse().unwrap());
+    assert_eq!(store.save_token(&named).await.unwrap(), named);
+    assert_eq!(store.inspect().await.unwrap().next_id, None);
+}
