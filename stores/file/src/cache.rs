@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use tokenkeep_core::{OAuthToken, StoreError, TokenId, TokenQuery, TokenTable};
+use tokenkeep_core::{
+    Clock as _, OAuthToken, StoreError, SystemClock, Timestamp, TokenId, TokenQuery, TokenTable,
+};
 
 use zeroize::Zeroizing;
 
@@ -84,6 +86,10 @@ pub(crate) enum Purpose {
 const CUT: Duration = Duration::from_secs(1);
 const SHORTER: Duration = Duration::from_millis(250);
 
+/// For how long a file must have been seen empty to be taken as it is: while it is being cut, its
+/// size is zero already and its times are still the old ones.
+const EMPTY: Duration = Duration::from_millis(100);
+
 /// After this long, a find that has another answer than a cut file does not wait any more.
 const SHORT_WAIT: Duration = Duration::from_millis(50);
 
@@ -91,11 +97,10 @@ const SHORT_WAIT: Duration = Duration::from_millis(50);
 const LONG_WAIT: Duration = Duration::from_secs(2);
 
 /// For how long this file must not have changed to be taken as it is.
-fn caution(before: Option<&Snapshot>, (version, bytes): &Content) -> Duration {
-    let Some(version) = version else { return Duration::ZERO };
+fn caution(before: Option<&Snapshot>, stamp: &Stamp, bytes: &[u8]) -> Duration {
     let rewritten = match before.and_then(|before| before.version) {
-        Some(before) => before.same_file(version),
-        None => version.may_be_rewritten(),
+        Some(before) => before.same_file(stamp),
+        None => stamp.may_be_rewritten(),
     };
     if !rewritten && (bytes.ends_with(b"\n") || bytes.is_empty()) {
         Duration::ZERO
@@ -127,11 +132,18 @@ pub(crate) struct Cache {
     path: PathBuf,
     slot: RwLock<Option<Arc<Snapshot>>>,
     loading: Mutex<()>,
+    /// The empty file that was seen last, and since when.
+    seen_empty: Mutex<Option<(Stamp, Timestamp)>>,
 }
 
 impl Cache {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, slot: RwLock::default(), loading: Mutex::default() }
+        Self {
+            path,
+            slot: RwLock::default(),
+            loading: Mutex::default(),
+            seen_empty: Mutex::default(),
+        }
     }
 
     /// Answers from memory, if the file is what was read. Costs one `stat`.
@@ -168,8 +180,7 @@ impl Cache {
                     before.settled.store(is_settled(&version), Ordering::Release);
                     return Ok(Arc::clone(before));
                 }
-                let caution = caution(before.as_deref(), &content);
-                if caution.is_zero() || version.is_some_and(|stamp| stamp.is_older_than(caution)) {
+                if self.is_to_be_believed(before.as_deref(), &content) {
                     return Ok(self.accept(before.as_deref(), content));
                 }
                 let shorter = before.as_ref().is_some_and(|before| is_shorter(before, &content.1));
@@ -190,6 +201,26 @@ impl Cache {
             }
             pause(step);
             waited += step;
+        }
+    }
+
+    fn is_to_be_believed(&self, before: Option<&Snapshot>, content: &Content) -> bool {
+        let Some(stamp) = content.0 else { return true };
+        let caution = caution(before, &stamp, &content.1);
+        caution.is_zero()
+            || (stamp.is_older_than(caution)
+                && (!content.1.is_empty() || self.has_been_empty(stamp)))
+    }
+
+    fn has_been_empty(&self, stamp: Stamp) -> bool {
+        let now = SystemClock.now();
+        let mut seen = self.seen_empty.lock().unwrap_or_else(PoisonError::into_inner);
+        match *seen {
+            Some((before, since)) if before == stamp => since.until(now) > EMPTY,
+            _ => {
+                *seen = Some((stamp, now));
+                false
+            }
         }
     }
 
