@@ -1,16 +1,21 @@
 //! `tokenkeep import`
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 use tokenkeep::{
-    Field, FileDialect, OAuthToken, StoreErrorKind, StoreUrl, TokenId, TokenStore, TokenTable,
+    Field, FileDialect, OAuthToken, StoreError, StoreErrorKind, StoreUrl, TokenId, TokenStore,
+    TokenTable,
 };
 
 use crate::{
     context::Context,
     error::Failure,
     incoming::{self, Incoming},
+    output::Format,
     progress,
 };
 
@@ -23,10 +28,11 @@ What is read is known by its content:
   - the SQLite file of an official SDK's sample store, or of tokenkeep
 
 A token that the store has already (the same user, client and API domain) is updated: fields that
-are left out stay. An id is kept if it is free; if it is another user's, nothing is imported. All is
-checked before the first token is written, and to import the same again changes nothing.
+are left out stay. An id is kept if it is free; where it is another user's, the token gets another
+one. All is checked before the first token is written, and to import the same again changes nothing.
 
-With `--format json` it prints {\"read\": N, \"added\": N, \"updated\": N}.
+With `--format json` it prints {\"read\": N, \"added\": N, \"updated\": N, \"renumbered\": N,
+\"ids\": {\"OLD\": \"NEW\"}}: ids has those that are others in the store than in the file.
 
 Examples:
   tokenkeep import tokens.jsonl
@@ -44,11 +50,16 @@ pub(crate) struct Args {
     new_ids: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Counts {
     read: usize,
     added: usize,
     updated: usize,
+    /// How many could not keep their id, because it was another token's.
+    renumbered: usize,
+    /// Ids in the file with those in the store, where they differ. Of several with one id in the
+    /// file, the last.
+    ids: BTreeMap<String, String>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -68,9 +79,24 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         check_values(dialect, &tokens).await?;
     }
     let counts = write(&*store, known, tokens).await?;
-    context.printer.result(&counts, |Counts { read, added, updated }| {
+    if context.printer.format() == Format::Table {
+        match counts.renumbered {
+            0 => {}
+            1 => context.printer.note("1 id was taken: imported under a new one"),
+            several => {
+                context.printer.note(&format!("{several} ids were taken: imported under new ones"));
+            }
+        }
+    }
+    context.printer.result(&counts, |Counts { read, added, updated, .. }| {
         format!("Read {read}, added {added}, updated {updated}.")
     })
+}
+
+/// The token without its id, if `error` says that it cannot be saved under that one.
+fn without_taken_id(token: &OAuthToken, error: &StoreError) -> Option<OAuthToken> {
+    let taken = error.kind() == StoreErrorKind::Conflict && token.id().is_some();
+    taken.then(|| token.clone().without_id())
 }
 
 /// Plays the import on a copy of the store in memory, so that a mistake costs nothing.
@@ -82,7 +108,11 @@ fn rehearse(stored: Vec<OAuthToken>, tokens: &[Incoming]) -> Result<(), Failure>
     let mut mistakes = Vec::new();
     let mut conflict = false;
     for Incoming { place, token } in tokens {
-        if let Err(error) = table.save(token) {
+        let saved = table.save(token).or_else(|error| match without_taken_id(token, &error) {
+            Some(free) => table.save(&free),
+            None => Err(error),
+        });
+        if let Err(error) = saved {
             conflict |= error.kind() == StoreErrorKind::Conflict;
             let field =
                 if error.kind() == StoreErrorKind::Conflict { Field::Id } else { Field::UserName };
@@ -133,10 +163,18 @@ async fn write(
     mut known: HashSet<TokenId>,
     tokens: Vec<Incoming>,
 ) -> Result<Counts, Failure> {
-    let mut counts = Counts { read: tokens.len(), added: 0, updated: 0 };
+    let mut counts = Counts { read: tokens.len(), ..Counts::default() };
     let bar = progress::bar("importing", tokens.len());
     for (done, Incoming { place, token }) in tokens.iter().enumerate() {
-        let saved = store.save_token(token).await.map_err(|error| {
+        let mut saved = store.save_token(token).await;
+        // Another process may have taken the id since the rehearsal.
+        if let Err(error) = &saved
+            && let Some(free) = without_taken_id(token, error)
+        {
+            saved = store.save_token(&free).await;
+            counts.renumbered += 1;
+        }
+        let saved = saved.map_err(|error| {
             bar.abandon();
             let failure = Failure::from(error);
             let message = format!(
@@ -145,6 +183,11 @@ async fn write(
             );
             Failure { message, ..failure }.or_hint("to import the same again changes nothing")
         })?;
+        if let (Some(wanted), Some(given)) = (token.id(), saved.id())
+            && wanted != given
+        {
+            counts.ids.insert(wanted.to_string(), given.to_string());
+        }
         match saved.id() {
             Some(id) if known.insert(id.clone()) => counts.added += 1,
             _ => counts.updated += 1,

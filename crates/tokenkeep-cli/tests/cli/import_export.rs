@@ -1,5 +1,7 @@
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::support::{Home, Ran, line, sdk_database, snapshot};
 
 const HEADER: &str = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,\
@@ -18,8 +20,11 @@ fn what_is_exported_is_imported() {
     for url in ["sqlite:DIR/other.db", "file:DIR/other.csv?dialect=quoted"] {
         let other = Home::with_store(url);
         let counts = other.run_stdin(&["import", "-", "--format", "json"], &exported.stdout).ok();
-        let counts: serde_json::Value = serde_json::from_str(&counts.stdout).unwrap();
-        assert_eq!(counts, serde_json::json!({ "read": 2, "added": 2, "updated": 0 }));
+        let counts: Value = serde_json::from_str(&counts.stdout).unwrap();
+        assert_eq!(
+            counts,
+            json!({ "read": 2, "added": 2, "updated": 0, "renumbered": 0, "ids": {} })
+        );
         assert_eq!(other.run(&["export", "--include-secrets"]).stdout, exported.stdout);
         snapshot!("import_again", other.run_stdin(&["import", "-"], &exported.stdout));
     }
@@ -65,19 +70,78 @@ fn mistakes_are_named_and_nothing_is_imported() {
 }
 
 #[test]
-fn a_free_id_is_kept_and_a_taken_one_is_a_mistake() {
+fn a_free_id_is_kept_and_a_taken_one_is_replaced() {
+    for url in ["sqlite:DIR/tokens.db", "file:DIR/tokens.txt"] {
+        let home = Home::with_store(url);
+        home.import(&(with_id("7", "alice@example.com") + &with_id("crm-a", "bob@example.com")));
+        let ids: Vec<_> = home.list().iter().map(|row| row["id"].clone()).collect();
+        assert_eq!(ids, ["7", "crm-a"]);
+        let alice = with_id("7", "alice@example.com");
+        home.run_stdin(&["import", "-"], &alice).ok().says("updated 1");
+
+        let taken = line("dora@example.com") + &with_id("7", "carol@example.com");
+        snapshot!("import_taken_id", home.run_stdin(&["import", "-"], &taken));
+        let rows = home.list();
+        assert_eq!(rows.len(), 4);
+        let alice = rows.iter().find(|row| row["id"] == "7").unwrap();
+        assert_eq!(alice["user_name"], "alice@example.com");
+
+        // Again: nothing new, and it still says where they are.
+        let again = home.run_stdin(&["import", "-", "--format", "json"], &taken).ok();
+        assert!(again.stderr.is_empty(), "{}", again.stderr);
+        let again: Value = serde_json::from_str(&again.stdout).unwrap();
+        assert_eq!(
+            again,
+            json!({ "read": 2, "added": 0, "updated": 2, "renumbered": 1, "ids": { "7": "9" } })
+        );
+
+        let more = with_id("7", "erik@example.com");
+        home.run_stdin(&["import", "-", "--new-ids"], &more).ok().says("added 1");
+        assert_eq!(home.list().len(), 5);
+    }
+}
+
+#[test]
+fn ids_that_are_there_twice_in_a_file_are_given_once() {
     let home = sqlite();
-    let with_id =
-        |id: &str, user: &str| line(user).replacen('{', &format!("{{\"id\":\"{id}\","), 1);
-    home.import(&(with_id("7", "alice@example.com") + &with_id("crm-a", "bob@example.com")));
+    let lines: String = ["a@x", "b@x", "c@x", "d@x"].map(|user| with_id("1", user)).concat();
+    home.run_stdin(&["import", "-"], &lines)
+        .ok()
+        .says("Read 4, added 4, updated 0.")
+        .says("3 ids were taken: imported under new ones");
     let ids: Vec<_> = home.list().iter().map(|row| row["id"].clone()).collect();
-    assert_eq!(ids, ["7", "crm-a"]);
-    home.run_stdin(&["import", "-"], &with_id("7", "alice@example.com")).ok().says("updated 1");
-    let taken = line("dora@example.com") + &with_id("7", "carol@example.com");
-    snapshot!("import_taken_id", home.run_stdin(&["import", "-"], &taken));
+    assert_eq!(ids, ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_token_that_fits_two_is_a_mistake() {
+    let home = sqlite();
+    let in_eu = line("alice@example.com");
+    home.import(&(in_eu.replace("1000.CLIENT", "1000.OTHER") + &in_eu));
+    let lines = in_eu.replace("\"client_id\":\"1000.CLIENT\",", "");
+    snapshot!("import_ambiguous", home.run_stdin(&["import", "-"], &lines));
     assert_eq!(home.list().len(), 2);
-    home.run_stdin(&["import", "-", "--new-ids"], &taken).ok().says("added 2");
-    assert_eq!(home.list().len(), 4);
+}
+
+#[test]
+fn an_id_of_another_token_of_the_same_user_does_not_make_two_the_same() {
+    let home = sqlite();
+    let eu = line("alice@example.com");
+    let us = eu.replace("zohoapis.eu", "zohoapis.com").replace("test-refresh", "test-us");
+    home.import(&(eu + &us));
+    // In the store it is 1; 2 is the one in the us.
+    let lines = with_id("2", "alice@example.com").replace("test-refresh", "test-newer");
+    home.run_stdin(&["import", "-"], &lines).ok().says("added 0, updated 1.");
+    for (token, id) in [("test-newer-alice@example.com", "1"), ("test-us-alice@example.com", "2")] {
+        let find = ["find", "--refresh-token-env", "T", "--format", "json"];
+        let found = home.run_with(&find, &[("T", token)]).ok();
+        let found: Value = serde_json::from_str(&found.stdout).unwrap();
+        assert_eq!(found["id"], id);
+    }
+}
+
+fn with_id(id: &str, user: &str) -> String {
+    line(user).replacen('{', &format!("{{\"id\":\"{id}\","), 1)
 }
 
 #[test]

@@ -5,11 +5,12 @@ use crate::support::{Home, line};
 const PROCESSES: usize = 8;
 const TOKENS: usize = 100;
 
-fn import_at_once(home: &Home, user: impl Fn(usize, usize) -> String) {
+/// `token` is the line of one process's token, each counted from 0.
+fn import_at_once(home: &Home, token: impl Fn(usize, usize) -> String) {
     let files: Vec<String> = (0..PROCESSES)
         .map(|process| {
             let name = format!("{process}.jsonl");
-            let lines: String = (0..TOKENS).map(|token| line(&user(process, token))).collect();
+            let lines: String = (0..TOKENS).map(|number| token(process, number)).collect();
             home.file(&name, lines);
             name
         })
@@ -27,11 +28,15 @@ fn import_at_once(home: &Home, user: impl Fn(usize, usize) -> String) {
     }
 }
 
+fn user(process: usize, number: usize) -> String {
+    format!("user-{process}-{number}@example.com")
+}
+
 #[test]
 fn eight_processes_import_a_hundred_users_each() {
     for url in ["sqlite:DIR/tokens.db", "file:DIR/tokens.txt"] {
         let home = Home::with_store(url);
-        import_at_once(&home, |process, token| format!("user-{process}-{token}@example.com"));
+        import_at_once(&home, |process, number| line(&user(process, number)));
         let rows = home.list();
         assert_eq!(rows.len(), PROCESSES * TOKENS, "{url}");
         let distinct = |field: &str| {
@@ -43,10 +48,31 @@ fn eight_processes_import_a_hundred_users_each() {
 }
 
 #[test]
+fn eight_processes_import_a_hundred_users_each_with_the_same_ids() {
+    for url in ["sqlite:DIR/tokens.db", "file:DIR/tokens.txt"] {
+        let home = Home::with_store(url);
+        import_at_once(&home, |process, number| {
+            let id = format!("{{\"id\":\"{}\",", number + 1);
+            line(&user(process, number)).replacen('{', &id, 1)
+        });
+        let rows = home.list();
+        let distinct = |field: &str| {
+            rows.iter().map(|row| row[field].to_string()).collect::<BTreeSet<_>>().len()
+        };
+        assert_eq!(rows.len(), PROCESSES * TOKENS, "{url}");
+        assert_eq!(distinct("id"), PROCESSES * TOKENS, "{url}");
+        assert_eq!(distinct("user_name"), PROCESSES * TOKENS, "{url}");
+        for id in 1..=TOKENS {
+            assert!(rows.iter().any(|row| row["id"] == id.to_string()), "{url}: {id}");
+        }
+    }
+}
+
+#[test]
 fn eight_processes_update_one_user() {
     for url in ["sqlite:DIR/tokens.db", "file:DIR/tokens.txt"] {
         let home = Home::with_store(url);
-        import_at_once(&home, |_, _| "alice@example.com".to_owned());
+        import_at_once(&home, |_, _| line("alice@example.com"));
         assert_eq!(home.list().len(), 1, "{url}");
     }
 }
