@@ -58,7 +58,8 @@ pub(crate) struct Row {
     pub(crate) client_id: Option<String>,
     pub(crate) api_domain: Option<String>,
     pub(crate) data_center: Option<String>,
-    pub(crate) environment: Option<Environment>,
+    /// The default of a login where nothing says otherwise.
+    pub(crate) environment: Environment,
     /// Milliseconds since the epoch as decimal digits, as in the SDKs' column.
     pub(crate) expiry_time: Option<String>,
     pub(crate) status: Status,
@@ -84,7 +85,8 @@ impl Row {
                 .or_else(|| domain.map(|(data_center, _)| data_center.code().to_owned())),
             environment: state
                 .and_then(|state| state.environment)
-                .or(domain.map(|(_, environment)| environment)),
+                .or(domain.map(|(_, environment)| environment))
+                .unwrap_or(Environment::Production),
             expiry_time: meta.expiry_time.map(time::column),
             status: Status::of(meta, now),
             has_access_token: meta.has_access_token,
@@ -167,7 +169,7 @@ impl Detail {
             ("status", row.status.name().to_owned()),
             ("expires", row.expires()),
             ("data_center", text(&row.data_center)),
-            ("environment", row.environment.map(|env| env.to_string()).unwrap_or_default()),
+            ("environment", row.environment.to_string()),
             ("api_domain", text(&row.api_domain)),
             ("accounts_server", text(&self.accounts_server)),
             ("client_id", text(&row.client_id)),
@@ -199,7 +201,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
                 row.id.clone(),
                 row.user_name.clone().unwrap_or_default(),
                 row.data_center.clone().unwrap_or_default(),
-                row.environment.map(|environment| environment.to_string()).unwrap_or_default(),
+                row.environment.to_string(),
                 row.status.name().to_owned(),
                 row.expires(),
                 if row.has_refresh_token { "yes" } else { "no" }.to_owned(),

@@ -11,6 +11,7 @@ With `--format json` it is an array of objects with id, user_name, client_id, ap
 data_center, environment, expiry_time (ms since 1970, as a string), status, has_access_token,
 has_refresh_token, has_grant_token and sealed.
 
+environment is `production` where nothing says otherwise; data_center is null where it is not known.
 status is `valid`, `expired` (the next use refreshes it), `needs_login` or `revoked`.
 
 Examples:

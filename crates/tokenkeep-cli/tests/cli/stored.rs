@@ -14,6 +14,32 @@ fn list_shows_what_is_there() {
 }
 
 #[test]
+fn the_environment_is_always_said_and_the_data_center_where_it_is_known() {
+    let home = Home::with_store("sqlite:DIR/tokens.db");
+    let lines: String =
+        [("a@x", ""), ("b@x", "https://sandbox.zohoapis.eu"), ("c@x", "https://crm.example.com")]
+            .map(|(user, domain)| line(user).replace("https://www.zohoapis.eu", domain))
+            .concat();
+    home.import(&lines);
+    let shown: Vec<_> = home
+        .list()
+        .into_iter()
+        .map(|row| (row["environment"].clone(), row["data_center"].clone()))
+        .collect();
+    let null = serde_json::Value::Null;
+    assert_eq!(
+        shown,
+        [
+            ("production".into(), null.clone()),
+            ("sandbox".into(), "eu".into()),
+            ("production".into(), null),
+        ]
+    );
+    let shown = home.run(&["show", "1", "--format", "json"]).ok().stdout;
+    assert!(shown.contains("\"environment\": \"production\""), "{shown}");
+}
+
+#[test]
 fn show_and_find_show_one_token_with_masks() {
     let home = home();
     snapshot!("show", home.run(&["show", "1"]));
