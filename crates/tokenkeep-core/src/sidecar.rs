@@ -70,6 +70,16 @@ impl Sidecar {
         self.tokens.remove(id);
     }
 
+    /// Forgets what is kept under the id of `token` if it belonged to another token: an official
+    /// SDK gives the id of a deleted token again.
+    pub fn disown(&mut self, token: &OAuthToken) {
+        if let Some(id) = token.id()
+            && self.tokens.get(id).is_some_and(|entry| !entry.belongs_to(token))
+        {
+            self.tokens.remove(id);
+        }
+    }
+
     /// Moves what is known of `from` to `to`, where nothing is known of `to` yet.
     pub fn absorb(&mut self, from: &TokenId, to: &OAuthToken) {
         let Some(absorbed) = self.tokens.remove(from) else { return };
@@ -184,7 +194,13 @@ impl Sidecar {
                 .with_hint("pass the token as the store returned it")
         })?;
         let stored = table.find_by_id(id)?.cloned();
-        if fence.is_some_and(|lease| lease.token_id != *id || !self.holds(lease)) {
+        let is_held = |lease: &Lease| {
+            let entry = self.tokens.get(id).zip(stored.as_ref());
+            lease.token_id == *id
+                && self.holds(lease)
+                && entry.is_some_and(|(entry, stored)| entry.belongs_to(stored))
+        };
+        if fence.is_some_and(|lease| !is_held(lease)) {
             return Ok(Replaced::LeaseLost(stored));
         }
         match stored {
@@ -218,5 +234,35 @@ impl Sidecar {
         entry.user_name = token.user_name().map(str::to_owned);
         entry.client_id = token.client_id().map(str::to_owned);
         Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(user: &str) -> OAuthToken {
+        let token = OAuthToken::builder().id("1").user_name(user).access_token("test-access");
+        token.build().unwrap()
+    }
+
+    #[test]
+    fn who_gets_an_id_after_another_user_gets_neither_state_nor_lease() {
+        let (alice, bob) = (token("alice@example.com"), token("bob@example.com"));
+        let mut sidecar = Sidecar::default();
+        sidecar.write_state(&alice, &TokenState::default());
+        let ttl = Duration::from_secs(60);
+        let attempt = sidecar.try_lease(&alice, "alice", ttl, Timestamp::default());
+        let LeaseAttempt::Granted(lease) = attempt else { panic!("nobody has it") };
+
+        let mut table = TokenTable::new();
+        table.load(bob.clone()).unwrap();
+        let replaced = sidecar.replace(&mut table, &bob, &bob, Some(&lease)).unwrap();
+        assert_eq!(replaced, Replaced::LeaseLost(Some(bob.clone())));
+        assert_eq!(sidecar.state(&bob), None);
+        sidecar.disown(&alice);
+        assert!(sidecar.holds(&lease));
+        sidecar.disown(&bob);
+        assert!(!sidecar.holds(&lease));
     }
 }

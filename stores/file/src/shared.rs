@@ -74,9 +74,13 @@ impl SharedStore for FileStore {
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
         let lease = lease.clone();
         self.run(Operation::Lease, move |inner| {
-            inner.change(|_, side| {
+            inner.change(|snapshot, side| {
                 inner.known(side)?;
+                let Some(token) = snapshot.find_by_id(&lease.token_id)? else {
+                    return Ok(Change::none(None));
+                };
                 let mut sidecar = side.sidecar.clone();
+                sidecar.disown(token);
                 let renewed = sidecar.renew_lease(&lease, ttl, inner.clock.now());
                 let side = renewed.is_some().then_some(sidecar);
                 Ok(Change { rows: None, side, answer: renewed })
@@ -88,9 +92,13 @@ impl SharedStore for FileStore {
     async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
         let lease = lease.clone();
         self.run(Operation::Lease, move |inner| {
-            inner.change(|_, side| {
+            inner.change(|snapshot, side| {
                 inner.known(side)?;
+                let Some(token) = snapshot.find_by_id(&lease.token_id)? else {
+                    return Ok(Change::none(false));
+                };
                 let mut sidecar = side.sidecar.clone();
+                sidecar.disown(token);
                 let released = sidecar.release_lease(&lease);
                 Ok(Change { rows: None, side: released.then_some(sidecar), answer: released })
             })
