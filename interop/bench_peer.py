@@ -5,8 +5,8 @@
 Two peers:
 
 - the official SDK's `FileStore`, as it is, up to 1,000 tokens (each operation reads the whole file);
-- a SQLite store in the way of the article's sample: its statements, one connection an operation, the
-  table without indices. The sample is not in the SDK's package, so this is a re-creation of it.
+- a SQLite store in the way of the article's sample, see `article_sqlite_store`: its statements, one
+  connection an operation, the table without indices.
 
 Prints one JSON array of {name, store, tokens, peer, peer_ns}; a median each.
 """
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+from article_sqlite_store import CREATE, ArticleStore
 from zohocrmsdk.src.com.zoho.api.authenticator import OAuthToken
 from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore
 from zohocrmsdk.src.com.zoho.crm.api.user_signature import UserSignature
@@ -80,67 +81,6 @@ def token_of(values):
     return token
 
 
-class ArticleStore:
-    """SQLite as in the article: a connection an operation, rows by position, values in the text."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def _rows(self, statement):
-        connection = sqlite3.connect(self.path)
-        try:
-            return connection.cursor().execute(statement).fetchall()
-        finally:
-            connection.close()
-
-    @staticmethod
-    def _token(values):
-        token = token_of(values)
-        token.set_id(values[0])
-        return token
-
-    def find_token(self, token):
-        name = token.get_user_signature().get_name()
-        found = self._rows(f"select * from oauthtoken where user_name='{name}'")
-        return self._token(found[0]) if found else None
-
-    def find_token_by_id(self, id_):
-        found = self._rows(f"select * from oauthtoken where id='{id_}'")
-        return self._token(found[0]) if found else None
-
-    def save_token(self, token):
-        connection = sqlite3.connect(self.path)
-        try:
-            cursor = connection.cursor()
-            name = token.get_user_signature().get_name()
-            fields = {
-                "client_id": token.get_client_id(),
-                "client_secret": token.get_client_secret(),
-                "refresh_token": token.get_refresh_token(),
-                "access_token": token.get_access_token(),
-                "grant_token": token.get_grant_token(),
-                "expiry_time": token.get_expires_in(),
-                "redirect_url": token.get_redirect_url(),
-                "api_domain": token.get_api_domain(),
-            }
-            sets = ",".join(f"{field}='{value}'" for field, value in fields.items() if value)
-            cursor.execute(f"update oauthtoken set {sets} where user_name='{name}'")
-            if cursor.rowcount == 0:
-                cursor.execute("select max(id) from oauthtoken")
-                last = cursor.fetchone()[0]
-                token.set_id(str(int(last) + 1) if last else "1")
-                cursor.execute(
-                    "insert into oauthtoken values (?,?,?,?,?,?,?,?,?,?)",
-                    (token.get_id(), name, *fields.values()),
-                )
-            connection.commit()
-        finally:
-            connection.close()
-
-    def get_tokens(self):
-        return [self._token(values) for values in self._rows("select * from oauthtoken")]
-
-
 def make_file(path, count):
     """A token file as the SDK writes it."""
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -152,10 +92,7 @@ def make_file(path, count):
 def make_database(path, count):
     """A database with the article's table."""
     connection = sqlite3.connect(path)
-    columns = ", ".join(f"{column} varchar(255)" for column in COLUMNS[1:])
-    connection.execute(
-        f"create table oauthtoken (id varchar(10) NOT NULL, {columns}, primary key (id))"
-    )
+    connection.execute(CREATE)
     connection.executemany(
         "insert into oauthtoken values (?,?,?,?,?,?,?,?,?,?)",
         (row(number) for number in range(1, count + 1)),
