@@ -1,5 +1,6 @@
 //! [`OAuthClient`]: requests to the accounts servers.
 
+mod device;
 mod transport;
 
 use std::{collections::BTreeMap, fmt, time::Duration};

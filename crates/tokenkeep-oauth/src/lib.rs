@@ -5,7 +5,8 @@
 //!   [`ApiDomain`] are servers that one may talk to: https, or plain http on this machine.
 //! - [`AuthorizationRequest`] makes the URL a user logs in at; [`Callback`] checks what comes
 //!   back, with [`AllowedServers`] as the list of servers a redirect may name.
-//! - [`OAuthClient`] exchanges codes, refreshes, revokes, and asks who a user is.
+//! - [`OAuthClient`] exchanges codes, refreshes, revokes, and asks who a user is; on a machine
+//!   without a browser it logs in by the device flow, see [`DeviceAuthorization`].
 //! - [`OAuthError`] says what went wrong, whether it may work later, and what to do.
 //! - [`reply`] judges answers: pure functions over a status, a content type and a body.
 //!
@@ -34,6 +35,7 @@
 
 mod client;
 mod data_center;
+mod device;
 mod error;
 mod login;
 mod pkce;
@@ -43,9 +45,10 @@ mod server;
 pub use self::{
     client::{CodeExchange, OAuthClient, OAuthClientBuilder},
     data_center::{DataCenter, UnknownDataCenter},
+    device::{DeviceAuthorization, DeviceCode},
     error::{OAuthError, OAuthErrorKind, THROTTLE_WINDOW},
     login::{Authorization, AuthorizationRequest, Callback},
     pkce::{PkceVerifier, State},
-    reply::{CurrentUser, Revocation, TokenReply},
+    reply::{CurrentUser, DevicePoll, Revocation, TokenReply},
     server::{AccountsServer, AllowedServers, ApiDomain},
 };

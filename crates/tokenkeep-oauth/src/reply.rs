@@ -4,6 +4,7 @@
 //! `{"error":"invalid_code"}` most of the time, with 400 at others, and its proxies answer with
 //! HTML: so the **body** decides. The status is looked at only where the body says nothing.
 
+mod device;
 mod json;
 mod refusal;
 
@@ -12,6 +13,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::Deserialize;
 use tokenkeep_core::{AccessToken, RefreshToken};
 
+pub use self::device::{
+    DEFAULT_DEVICE_LIFETIME, DEFAULT_POLL_INTERVAL, DevicePoll, parse_device_authorization,
+    parse_device_poll,
+};
 pub(crate) use self::refusal::refusal;
 use self::{
     json::{NotAnObject, Scalar, object},
@@ -39,6 +44,8 @@ pub enum Grant {
     Code,
     /// A refresh token.
     RefreshToken,
+    /// The code of a device.
+    Device,
 }
 
 /// New tokens.

@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as tests do")]
 
 use tokenkeep_core::{ClientCredentials, ClientSecret, GrantToken, RefreshToken};
-use tokenkeep_emulator::{Emulator, NewUser};
+use tokenkeep_emulator::{Config, Emulator, NewUser};
 use tokenkeep_oauth::{
-    AccountsServer, ApiDomain, CodeExchange, DataCenter, OAuthClient, OAuthErrorKind, Revocation,
-    THROTTLE_WINDOW,
+    AccountsServer, ApiDomain, CodeExchange, DataCenter, DeviceAuthorization, DevicePoll,
+    OAuthClient, OAuthErrorKind, Revocation, THROTTLE_WINDOW,
 };
 
 fn app(secret: &str) -> ClientCredentials {
@@ -134,4 +134,52 @@ async fn a_server_knows_the_others() {
     let servers = login.client.server_info(&login.server).await.unwrap();
     assert_eq!(servers["us"], us);
     assert_eq!(servers["eu"], login.server);
+}
+
+#[tokio::test]
+async fn a_device_is_accepted() {
+    let login = Login::start().await;
+    login.emulator.configure(Config::new().device_interval_s(7));
+    let scopes = ["ZohoCRM.users.READ", "ZohoCRM.modules.ALL"];
+    let begin = || login.client.device_code(&login.server, "test-client", &scopes, true);
+    let poll = async |device: &DeviceAuthorization| {
+        login.client.device_token(&login.server, &login.app, device).await
+    };
+
+    let device = begin().await.unwrap();
+    assert_eq!(device.interval.as_secs(), 7);
+    assert!(device.verification_url.as_str().starts_with(login.emulator.url()));
+    assert!(matches!(poll(&device).await.unwrap(), DevicePoll::Pending));
+    assert!(matches!(poll(&device).await.unwrap(), DevicePoll::SlowDown));
+
+    login.emulator.configure(Config::new().enforce_limits(false));
+    assert!(login.emulator.decide_device(&device.user_code, Some("ada@example.com")));
+    let DevicePoll::Issued(reply) = poll(&device).await.unwrap() else { panic!("issued") };
+    let refresh_token = reply.refresh_token.expect("it was asked for offline");
+    login.client.refresh(&login.server, &login.app, &refresh_token).await.unwrap();
+    let domain = ApiDomain::parse(&reply.api_domain.unwrap()).unwrap();
+    let user = login.client.current_user(&domain, &reply.access_token).await.unwrap();
+    assert_eq!(user.email, "ada@example.com");
+    let used = poll(&device).await.unwrap_err();
+    assert_eq!(used.kind(), OAuthErrorKind::CodeExpiredOrUsed);
+    assert_eq!(used.hint(), Some("begin the login again"));
+
+    let refused = begin().await.unwrap();
+    assert!(login.emulator.decide_device(&refused.user_code, None));
+    let error = poll(&refused).await.unwrap_err();
+    assert_eq!(error.kind(), OAuthErrorKind::AccessDenied);
+}
+
+#[tokio::test]
+async fn a_device_flow_that_cannot_begin_says_why() {
+    let login = Login::start().await;
+    let begin = |id, scopes: &'static [&'static str]| {
+        login.client.device_code(&login.server, id, scopes, false)
+    };
+    let error = begin("other-client", &["ZohoCRM.users.READ"]).await.unwrap_err();
+    assert_eq!(error.kind(), OAuthErrorKind::WrongClient);
+    for scopes in [&[][..], &[""], &["a b"], &["a,b"]] {
+        let error = begin("test-client", scopes).await.unwrap_err();
+        assert_eq!(error.kind(), OAuthErrorKind::InvalidInput);
+    }
 }

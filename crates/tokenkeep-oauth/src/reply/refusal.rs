@@ -54,7 +54,9 @@ pub(crate) fn refusal(grant: Grant, error: &str, description: Option<&str>) -> O
                 "the refresh token is not good any more, or is another client's or data centre's",
             )
             .with_hint("the user must log in again"),
+            Grant::Device => device_code_gone(),
         },
+        "expired" | "expired_token" if grant == Grant::Device => device_code_gone(),
         "access_denied" => {
             new(OAuthErrorKind::AccessDenied, "the user refused, or access is not allowed")
         }
@@ -73,6 +75,13 @@ pub(crate) fn refusal(grant: Grant, error: &str, description: Option<&str>) -> O
         _ => new(OAuthErrorKind::Provider, "the provider refused the request"),
     };
     refused.with_code(short_code(word))
+}
+
+fn device_code_gone() -> OAuthError {
+    OAuthError::new(
+        OAuthErrorKind::CodeExpiredOrUsed,
+        "the device's code has expired, was used before, or is another client's",
+    )
 }
 
 /// The refusal of an API call, by its `code`.
