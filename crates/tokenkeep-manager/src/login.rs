@@ -2,7 +2,7 @@
 
 use tokenkeep_core::{
     ClientCredentials, Environment, FieldError, GrantToken, OAuthToken, RefreshToken, StoreError,
-    TokenId, TokenQuery, TokenState, TokenStatus,
+    Timestamp, TokenId, TokenQuery, TokenState, TokenStatus,
 };
 use tokenkeep_oauth::{
     AccountsServer, ApiDomain, CodeExchange, DataCenter, OAuthErrorKind, PkceVerifier, TokenReply,
@@ -33,6 +33,7 @@ pub struct Login {
 enum Grant {
     Code(GrantToken),
     Refresh(RefreshToken),
+    Issued(Box<TokenReply>),
 }
 
 impl Login {
@@ -45,6 +46,14 @@ impl Login {
     /// A refresh token that one already has.
     pub fn refresh_token(client: ClientCredentials, token: RefreshToken) -> Self {
         Self::new(client, Grant::Refresh(token))
+    }
+
+    /// Tokens that the accounts server has issued to this client just now, as a device flow does.
+    ///
+    /// Nothing is exchanged: they are stored before anything else is done. If they cannot be, they
+    /// are in the error, see [`ManagerError::unsaved_token`].
+    pub fn issued(client: ClientCredentials, reply: TokenReply) -> Self {
+        Self::new(client, Grant::Issued(Box::new(reply)))
     }
 
     fn new(client: ClientCredentials, grant: Grant) -> Self {
@@ -96,12 +105,13 @@ impl Login {
         self
     }
 
-    fn token(&self) -> Result<OAuthToken, FieldError> {
+    /// What is stored first.
+    fn token(&self, now: Timestamp) -> Result<OAuthToken, FieldError> {
+        let client = self.client.clone();
         let mut token = match &self.grant {
-            Grant::Code(code) => OAuthToken::from_grant_token(self.client.clone(), code.clone()),
-            Grant::Refresh(token) => {
-                OAuthToken::from_refresh_token(self.client.clone(), token.clone())
-            }
+            Grant::Code(code) => OAuthToken::from_grant_token(client, code.clone()),
+            Grant::Refresh(token) => OAuthToken::from_refresh_token(client, token.clone()),
+            Grant::Issued(reply) => return Ok(self.issued_token(reply, now)),
         };
         if let Some(url) = &self.redirect_url {
             token = token.with_redirect_url(url)?;
@@ -109,10 +119,19 @@ impl Login {
         Ok(token)
     }
 
+    fn issued_token(&self, reply: &TokenReply, now: Timestamp) -> OAuthToken {
+        let token = OAuthToken::from_access_token(reply.access_token.clone());
+        let token = with_reply(token.with_client(self.client.clone()), reply, now);
+        let domain = reply.api_domain.as_ref();
+        // What is wrong with a domain must not cost the tokens.
+        domain.and_then(|domain| token.clone().with_api_domain(domain).ok()).unwrap_or(token)
+    }
+
     fn query(&self) -> Result<TokenQuery, FieldError> {
         match &self.grant {
             Grant::Code(code) => TokenQuery::grant_token(code.clone()),
             Grant::Refresh(token) => TokenQuery::refresh_token(token.clone()),
+            Grant::Issued(reply) => TokenQuery::access_token(reply.access_token.clone()),
         }
         .with_client_id(self.client.id())
     }
@@ -134,20 +153,33 @@ struct Work<'a> {
     /// Whether this login made the record, so that a failed one takes it away again.
     new: bool,
     state: TokenState,
+    /// When the login began.
+    began: Timestamp,
 }
 
 impl<'a> Work<'a> {
     /// Writes the login to the store: a store that cannot be written to must not cost the grant.
     async fn prepare(manager: &'a TokenManager, login: &'a Login) -> Result<Self, ManagerError> {
         let store = manager.store();
-        if let Some(name) = &login.user_name {
-            TokenQuery::user(name)?;
-        }
-        let known = store.find_token(&login.query()?).await?;
-        let new = known.is_none();
-        let stored = match known {
-            Some(known) => known,
-            None => store.save_token(&login.token()?).await?,
+        let began = manager.now();
+        let (stored, new) = match &login.grant {
+            // Nobody else has them: nothing comes before they are stored.
+            Grant::Issued(reply) => {
+                let token = login.issued_token(reply, began);
+                match store.save_token(&token).await {
+                    Ok(stored) => (stored, true),
+                    Err(error) => return Err(ManagerError::from(error).with_unsaved(token)),
+                }
+            }
+            Grant::Code(_) | Grant::Refresh(_) => {
+                if let Some(name) = &login.user_name {
+                    TokenQuery::user(name)?;
+                }
+                match store.find_token(&login.query()?).await? {
+                    Some(known) => (known, false),
+                    None => (store.save_token(&login.token(began)?).await?, true),
+                }
+            }
         };
         let id = id_of(&stored)?;
         let mut state = match store.shared() {
@@ -168,7 +200,7 @@ impl<'a> Work<'a> {
         if let Some(environment) = login.environment.or(settings.environment) {
             state.environment = Some(environment);
         }
-        Ok(Self { manager, login, stored, id, new, state })
+        Ok(Self { manager, login, stored, id, new, state, began })
     }
 
     async fn run(mut self) -> Result<LoggedIn, ManagerError> {
@@ -178,14 +210,14 @@ impl<'a> Work<'a> {
             info!(token = %self.id, "this grant was exchanged before; its token is used");
             None
         } else {
-            let reply = match self.ask().await {
+            let (reply, at) = match self.reply().await {
                 Ok(reply) => reply,
                 Err(error) => {
                     self.take_back(&error).await;
                     return Err(error);
                 }
             };
-            self.keep(&reply).await?;
+            self.keep(&reply, at).await?;
             self.find_out_who(&reply).await?
         };
         self.write_state().await;
@@ -198,7 +230,8 @@ impl<'a> Work<'a> {
         Ok(LoggedIn { token: self.stored, handle, warning })
     }
 
-    async fn ask(&mut self) -> Result<TokenReply, ManagerError> {
+    /// The tokens and when they were issued: asks for them, unless the login has brought them.
+    async fn reply(&mut self) -> Result<(TokenReply, Timestamp), ManagerError> {
         let settings = &self.manager.0.settings;
         let server = place::accounts_server(settings, &self.stored, Some(&self.state))?;
         let oauth = &self.manager.0.oauth;
@@ -210,9 +243,13 @@ impl<'a> Work<'a> {
                     redirect_url: self.login.redirect_url.as_deref(),
                     pkce: self.login.pkce.as_ref(),
                 };
-                oauth.exchange_code(&server, &exchange).await?
+                (oauth.exchange_code(&server, &exchange).await?, self.manager.now())
             }
-            Grant::Refresh(token) => oauth.refresh(&server, &self.login.client, token).await?,
+            Grant::Refresh(token) => {
+                let reply = oauth.refresh(&server, &self.login.client, token).await?;
+                (reply, self.manager.now())
+            }
+            Grant::Issued(reply) => (TokenReply::clone(reply), self.began),
         };
         self.state.accounts_server = Some(server.to_string());
         if self.state.data_center.is_none() {
@@ -223,24 +260,19 @@ impl<'a> Work<'a> {
     }
 
     /// Stores what was issued. Should that fail for good, the caller gets the only copy.
-    async fn keep(&mut self, reply: &TokenReply) -> Result<(), ManagerError> {
-        let now = self.manager.now();
-        let mut token = self
-            .stored
-            .clone()
-            .with_access_token(reply.access_token.clone(), now.plus(reply.expires_in));
-        if let Some(refresh_token) = &reply.refresh_token {
-            token = token.with_refresh_token(refresh_token.clone());
+    async fn keep(&mut self, reply: &TokenReply, now: Timestamp) -> Result<(), ManagerError> {
+        let token =
+            with_reply(self.stored.clone(), reply, now).with_api_domain(self.api_domain(reply))?;
+        if token != self.stored {
+            let unsaved = Unsaved { expected: self.stored.clone(), token };
+            self.stored = match save(self.manager, &unsaved, None).await {
+                Save::Done(stored) | Save::Superseded(stored) => stored,
+                Save::Gone => self.save_again(unsaved.token.without_id()).await?,
+                Save::Failed(error) => {
+                    return Err(ManagerError::from(error).with_unsaved(unsaved.token));
+                }
+            };
         }
-        token = token.with_api_domain(self.api_domain(reply))?;
-        let unsaved = Unsaved { expected: self.stored.clone(), token };
-        self.stored = match save(self.manager, &unsaved, None).await {
-            Save::Done(stored) | Save::Superseded(stored) => stored,
-            Save::Gone => self.save_again(unsaved.token.without_id()).await?,
-            Save::Failed(error) => {
-                return Err(ManagerError::from(error).with_unsaved(unsaved.token));
-            }
-        };
         self.id = id_of(&self.stored)?;
         self.state.status = TokenStatus::Active;
         self.state.refreshed_at = Some(now);
@@ -322,12 +354,23 @@ impl<'a> Work<'a> {
                 | ManagerErrorKind::Invalid
                 | ManagerErrorKind::Scope
         );
+        let issued = matches!(self.login.grant, Grant::Issued(_));
         if self.new
+            && !issued
             && refused
             && let Err(error) = self.manager.store().delete_token(&self.id).await
         {
             warn!(%error, token = %self.id, "the record of the refused login could not be removed");
         }
+    }
+}
+
+/// `token` with what was issued.
+fn with_reply(token: OAuthToken, reply: &TokenReply, now: Timestamp) -> OAuthToken {
+    let token = token.with_access_token(reply.access_token.clone(), now.plus(reply.expires_in));
+    match &reply.refresh_token {
+        Some(refresh_token) => token.with_refresh_token(refresh_token.clone()),
+        None => token,
     }
 }
 

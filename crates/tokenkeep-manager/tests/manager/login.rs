@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{slice::from_ref, sync::Arc};
 
 use tokenkeep_core::{
     ClientCredentials, ClientSecret, Environment, GrantToken, ListStore, Operation, RefreshToken,
@@ -6,7 +6,7 @@ use tokenkeep_core::{
 };
 use tokenkeep_emulator::{Config, DropWhen, Emulator, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, TokenManager};
-use tokenkeep_oauth::{AccountsServer, DataCenter};
+use tokenkeep_oauth::{AccountsServer, DataCenter, DevicePoll, OAuthClient, TokenReply};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 
 use crate::scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START, Scene, client};
@@ -183,5 +183,93 @@ async fn the_data_centre_and_environment_of_a_login_are_remembered() {
     assert_eq!(state.environment, Some(Environment::Sandbox));
     assert_eq!(state.accounts_server.as_deref(), Some(scene.emulator.url()));
     // It was not Zoho that issued the token, so it does not go to Zoho.
+    assert_eq!(token.api_domain(), Some(scene.emulator.url()));
+}
+
+/// What a device flow gives.
+async fn issued(scene: &Scene, email: &str) -> TokenReply {
+    scene.emulator.add_client(CLIENT_ID, CLIENT_SECRET, []);
+    let oauth = OAuthClient::builder().build().unwrap();
+    let server = AccountsServer::parse(scene.emulator.url()).unwrap();
+    let scopes = ["ZohoCRM.modules.ALL", "ZohoCRM.users.READ"];
+    let device = oauth.device_code(&server, CLIENT_ID, &scopes, true).await.unwrap();
+    assert!(scene.emulator.decide_device(&device.user_code, Some(email)));
+    let poll = oauth.device_token(&server, &client(), &device).await.unwrap();
+    let reply = if let DevicePoll::Issued(reply) = poll { Some(reply) } else { None };
+    reply.unwrap()
+}
+
+#[tokio::test]
+async fn tokens_that_were_issued_are_stored_under_the_users_name() {
+    let scene = Scene::new().await;
+    let reply = issued(&scene, "alice@example.com").await;
+    let before = scene.emulator.stats();
+    let logged_in = scene.manager.log_in(Login::issued(client(), reply.clone())).await.unwrap();
+    assert_eq!(logged_in.warning, None);
+    assert_eq!(logged_in.token.user_name(), Some("alice@example.com"));
+    assert_eq!(logged_in.token.refresh_token(), reply.refresh_token.as_ref());
+    assert_eq!(logged_in.token.expiry_time(), Some(START.plus(HOUR)));
+    assert_eq!(scene.store.get_tokens().await.unwrap()[..], *from_ref(&logged_in.token));
+    assert_eq!(scene.emulator.stats().token_requests, before.token_requests);
+    // Again, as after a crash: the same token.
+    let again = scene.manager.log_in(Login::issued(client(), reply)).await.unwrap();
+    assert_eq!(again.token, logged_in.token);
+    // A later login takes its place.
+    let later = issued(&scene, "alice@example.com").await;
+    let later = scene.manager.log_in(Login::issued(client(), later)).await.unwrap();
+    assert_eq!(later.token.id(), logged_in.token.id());
+    assert_eq!(scene.store.get_tokens().await.unwrap().len(), 1);
+    scene.clock.advance(HOUR);
+    later.handle.access_token().await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_that_were_issued_are_stored_first_thing() {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = Arc::new(FaultyStore::new(ListStore::new()));
+    let scene = Scene::with_store(clock, store.clone()).await;
+    let reply = issued(&scene, "alice@example.com").await;
+    // Whatever the store can do besides, and whoever the user is.
+    for operation in [Operation::FindToken, Operation::GetTokens, Operation::ReplaceToken] {
+        store.fail_all(operation, When::Before, StoreErrorKind::Unavailable);
+    }
+    scene
+        .emulator
+        .configure(Config::new().fail_next([Fault::dropping("/crm/v8/users", DropWhen::Before)]));
+    let logged_in = scene.manager.log_in(Login::issued(client(), reply.clone())).await.unwrap();
+    assert!(logged_in.warning.unwrap().contains("the provider did not say"));
+    assert_eq!(logged_in.token.access_token(), Some(&reply.access_token));
+}
+
+#[tokio::test]
+async fn tokens_that_were_issued_and_cannot_be_stored_are_given_back() {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = Arc::new(FaultyStore::new(ListStore::new()));
+    let scene = Scene::with_store(clock, store.clone()).await;
+    let reply = issued(&scene, "alice@example.com").await;
+    store.fail_all(Operation::SaveToken, When::Before, StoreErrorKind::Full);
+    // A name that is none does not matter before they are stored.
+    let login = Login::issued(client(), reply.clone()).user_name("");
+    let error = scene.manager.log_in(login).await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::Store);
+    let rescued = error.unsaved_token().unwrap();
+    assert_eq!(rescued.refresh_token(), reply.refresh_token.as_ref());
+    store.heal(Operation::SaveToken);
+    scene.manager.log_in(Login::issued(client(), reply)).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_issued_tokens_belong_is_remembered() {
+    let scene = Scene::new().await;
+    let reply = issued(&scene, "alice@example.com").await;
+    let manager = TokenManager::builder(scene.store.clone()).clock(scene.clock.clone());
+    let login = Login::issued(client(), reply)
+        .data_center(DataCenter::by_code("eu").unwrap())
+        .accounts_server(AccountsServer::parse(scene.emulator.url()).unwrap());
+    let token = manager.build().unwrap().log_in(login).await.unwrap().token;
+    let shared = scene.store.shared().unwrap();
+    let state = shared.state(token.id().unwrap()).await.unwrap().unwrap();
+    assert_eq!(state.data_center.as_deref(), Some("eu"));
+    assert_eq!(state.accounts_server.as_deref(), Some(scene.emulator.url()));
     assert_eq!(token.api_domain(), Some(scene.emulator.url()));
 }
