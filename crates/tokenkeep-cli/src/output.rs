@@ -81,6 +81,11 @@ impl Printer {
         }
     }
 
+    /// Something a person must do for the command to go on.
+    pub(crate) fn prompt(&self, text: &str) {
+        self.stderr(text);
+    }
+
     /// Something a person must know.
     pub(crate) fn warn(&self, text: &str) {
         self.stderr(&format!("warning: {text}"));

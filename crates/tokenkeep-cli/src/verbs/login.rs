@@ -1,5 +1,7 @@
 //! `tokenkeep login`
 
+mod device;
+
 use std::{
     io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -23,6 +25,9 @@ use crate::{
     secrets::{self, ClientSecretFlags},
 };
 
+/// How long to wait for the browser unless said otherwise.
+const PATIENCE_S: u64 = 300;
+
 const HELP: &str = "\
 A listener on this machine waits for the browser to come back, so the redirect URL that is
 registered in the API console must be the one used here: http://127.0.0.1:PORT/callback with
@@ -33,13 +38,18 @@ The login is checked: it must bring back the state it was begun with, and the ac
 names must be one of Zoho's, or the one given by --accounts-server. With `--format json` it prints
 the token as `show` does.
 
+On a machine without a browser, `--device` shows the address of a page and a code instead: whoever
+opens the page elsewhere and enters the code there is logged in here. It needs a client of the kind
+Non-browser Application, and no redirect URL.
+
 Examples:
   tokenkeep login --client-id 1000.ABC --client-secret-env SECRET --redirect-port 8000
   tokenkeep login --client-id 1000.ABC --client-secret-file s.txt --dc eu --environment sandbox \\
     --redirect-url http://localhost:8000/zoho --scope ZohoCRM.modules.ALL,ZohoCRM.users.READ
-  tokenkeep login --client-id 1000.ABC --client-secret-env SECRET --no-browser";
+  tokenkeep login --client-id 1000.ABC --client-secret-env SECRET --no-browser
+  tokenkeep login --client-id 1000.ABC --client-secret-env SECRET --device";
 
-/// Logs a user in with the browser
+/// Logs a user in with the browser, here or on another device
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
@@ -56,6 +66,9 @@ pub(crate) struct Args {
         "ZohoCRM.modules.ALL", "ZohoCRM.settings.ALL", "ZohoCRM.users.READ", "ZohoCRM.org.READ",
     ])]
     scopes: Vec<String>,
+    /// Log in with a browser elsewhere: shows a page's address and a code to enter there
+    #[arg(long, conflicts_with_all = ["no_browser", "redirect_port", "redirect_url", "pkce"])]
+    device: bool,
     /// Print the URL instead of opening a browser
     #[arg(long)]
     no_browser: bool,
@@ -68,9 +81,10 @@ pub(crate) struct Args {
     /// Use PKCE, which Zoho has for mobile and desktop clients
     #[arg(long)]
     pkce: bool,
-    /// How many seconds to wait for the browser
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    timeout: u64,
+    /// How many seconds to wait for the user [default: 300; with --device, as long as the code is
+    /// good]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
     /// The user's name; the provider is asked where it is left out
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -81,6 +95,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let secret = args.client_secret.source();
     let secret = secrets::required(secret, secret.read()?)?;
     let client = client::credentials(&args.client_id, &secret)?;
+    if args.device {
+        return Box::pin(device::run(args, client, context)).await;
+    }
     let (mut loopback, redirect) = args.listen().await?;
     let request = AuthorizationRequest::new(&server, &args.client_id, &redirect, &args.scopes)
         .offline()
@@ -93,11 +110,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     show_url(context, &authorization.url, args.no_browser)?;
     let allowed = AllowedServers::zoho().allow(server.clone());
     let wait = await_redirect(&mut loopback, &redirect, &authorization, &allowed);
-    let callback =
-        timeout(Duration::from_secs(args.timeout), wait).await.map_err(|_elapsed| {
-            Failure::failed(format!("nobody came back from the login in {} seconds", args.timeout))
-                .hint("begin again; `--timeout SECONDS` waits longer")
-        })??;
+    let seconds = args.timeout.unwrap_or(PATIENCE_S);
+    let callback = timeout(Duration::from_secs(seconds), wait).await.map_err(|_elapsed| {
+        Failure::failed(format!("nobody came back from the login in {seconds} seconds"))
+            .hint("begin again; `--timeout SECONDS` waits longer")
+    })??;
 
     let data_center = callback.location.and_then(|code| DataCenter::by_code(&code).ok());
     let mut login = Login::grant_token(client, callback.code)
@@ -217,14 +234,14 @@ fn show_url(context: &Context, url: &Url, no_browser: bool) -> Result<(), Failur
     if no_browser && printer.format() == Format::Table {
         printer.text(url.as_str())?;
         if io::stdout().is_terminal() {
-            printer.note("Open this URL in a browser and log in.");
+            printer.prompt("Open this URL in a browser and log in.");
         } else {
-            printer.note(&format!("Open this URL in a browser and log in:\n{url}"));
+            printer.prompt(&format!("Open this URL in a browser and log in:\n{url}"));
         }
     } else if no_browser || !open_browser(url) {
-        printer.note(&format!("Open this URL in a browser and log in:\n{url}"));
+        printer.prompt(&format!("Open this URL in a browser and log in:\n{url}"));
     } else {
-        printer.note(&format!("A browser opens for the login. If none does, open:\n{url}"));
+        printer.prompt(&format!("A browser opens for the login. If none does, open:\n{url}"));
     }
     Ok(())
 }

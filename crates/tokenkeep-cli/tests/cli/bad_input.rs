@@ -152,6 +152,7 @@ fn login_says_what_cannot_work() {
     run(&["--dc", "mars"]).fails(2);
     run(&["--scope", "a b"]).fails(1).says("scopes");
     run(&["--redirect-port", "99999"]).fails(2);
+    run(&["--device"]).fails(2).says("cannot be used with");
 }
 
 #[cfg(unix)]

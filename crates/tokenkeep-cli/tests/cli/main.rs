@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod demo;
+mod device;
 mod doctor;
 mod emulator;
 mod help;

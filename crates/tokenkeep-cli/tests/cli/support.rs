@@ -225,6 +225,15 @@ impl Provider {
         })
     }
 
+    /// Posts JSON; the status.
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> u16 {
+        self.runtime.block_on(async {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let request = client.post(format!("{}{path}", self.url())).body(body.to_string());
+            request.send().await.unwrap().status().as_u16()
+        })
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.emulator().stats()
     }
