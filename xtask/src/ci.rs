@@ -112,6 +112,7 @@ fn format(_: &Workspace) -> Result<()> {
 
 /// Each crate by itself: in one run, cargo would switch on the union of everybody's features.
 fn clippy(workspace: &Workspace) -> Result<()> {
+    let mut failures = Vec::new();
     for package in &workspace.packages {
         let alternatives: &[&[&str]] = if package.features.is_empty() {
             &[&[]]
@@ -119,21 +120,16 @@ fn clippy(workspace: &Workspace) -> Result<()> {
             &[&[], &["--no-default-features"], &["--all-features"]]
         };
         for features in alternatives {
-            process::run(
-                process::cargo([
-                    "clippy",
-                    "--quiet",
-                    "--no-deps",
-                    "--all-targets",
-                    "--package",
-                    &package.name,
-                ])
-                .args(*features)
-                .args(["--", "--deny", "warnings"]),
-            )?;
+            let result = process::run(
+                process::cargo(["clippy", "--quiet", "--no-deps", "--all-targets", "--package"])
+                    .arg(&package.name)
+                    .args(*features)
+                    .args(["--", "--deny", "warnings"]),
+            );
+            failures.extend(result.err().map(|error| error.to_string()));
         }
     }
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n  ")) }
 }
 
 fn features(workspace: &Workspace) -> Result<()> {
