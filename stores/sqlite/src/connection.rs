@@ -55,7 +55,7 @@ pub(crate) struct Database {
 }
 
 /// How many times a file may be replaced while it is being opened.
-pub(crate) const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 10;
 
 /// How long reads go by what was known of the file.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -96,13 +96,15 @@ impl Database {
                 .map_err(Fault::from)
                 .and_then(|connection| Self::prepared(connection, settings, purpose));
             let now = Site::at(path);
-            match (prepared, now) {
-                (Ok(mut database), Some(now)) if now.same_file(&opened) => {
-                    database.site = Some(now);
+            match prepared {
+                // Whatever happened, it did in a file that is gone.
+                _ if now.as_ref().is_none_or(|now| !now.same_file(&opened)) => {}
+                Ok(mut database) => {
+                    database.site = now;
                     return Ok(database);
                 }
-                (Err(Fault::Stale), _) | (Ok(_), _) => {}
-                (Err(fault), _) => return Err(fault.into_error()),
+                Err(Fault::Stale) => {}
+                Err(fault) => return Err(fault.into_error()),
             }
         }
         Err(Fault::Stale.into_error())
@@ -179,6 +181,11 @@ impl Database {
     /// Stale, if the file is not at its path any more.
     pub(crate) fn check_site(&self) -> Result<(), Fault> {
         if self.site.as_ref().is_none_or(Site::holds) { Ok(()) } else { Err(Fault::Stale) }
+    }
+
+    /// Whatever goes wrong in a file that is gone, it may work in the one that is there.
+    pub(crate) fn or_stale(&self, fault: Fault) -> Fault {
+        if self.check_site().is_err() { Fault::Stale } else { fault }
     }
 
     /// Does `work` with locks waited for.

@@ -18,7 +18,6 @@ use crate::{
     config::{Location, SqliteConfig},
     connection::{ATTEMPTS, Database, Settings, Use},
     error::Fault,
-    site::Site,
 };
 
 /// The connections of a store: one that writes, and some that read.
@@ -38,8 +37,6 @@ struct Slot {
     purpose: Use,
     settings: Arc<Settings>,
     database: Option<Database>,
-    /// What was open here last.
-    before: Option<Site>,
 }
 
 /// Work on a connection. What it is given is cloned if it has to move to another thread.
@@ -203,20 +200,20 @@ impl Pool {
 
 impl Slot {
     fn new(purpose: Use, settings: &Arc<Settings>) -> Self {
-        Self { purpose, settings: Arc::clone(settings), database: None, before: None }
+        Self { purpose, settings: Arc::clone(settings), database: None }
     }
 
     /// Reads without waiting.
     fn try_reading<A, T>(&self, args: &A, work: Work<A, T>) -> Result<T, Fault> {
         let database = self.database.as_ref().ok_or(Fault::Stale)?;
         database.check_site_for_reading()?;
-        work(database, args)
+        work(database, args).map_err(|fault| database.or_stale(fault))
     }
 
     /// Writes without waiting.
     fn try_writing<A, T>(&self, args: &A, work: Work<A, T>) -> Result<T, Fault> {
         let database = self.database.as_ref().ok_or(Fault::Stale)?;
-        database.transact(|database| work(database, args))
+        database.transact(|database| work(database, args)).map_err(|fault| database.or_stale(fault))
     }
 
     /// Works, waits for others in doing so, and opens the database again if it has to.
@@ -226,9 +223,13 @@ impl Slot {
         args: &A,
         work: impl Fn(&Database, &A) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        if self.database.as_ref().is_none_or(|database| database.check_site().is_err()) {
+            self.reopen()?;
+        }
         for _ in 0..ATTEMPTS {
-            let result = self.opened()?.waiting(timeout, |database| work(database, args));
-            match result {
+            let database = self.database.as_ref().ok_or(Fault::Stale)?;
+            let result = database.waiting(timeout, |database| work(database, args));
+            match result.map_err(|fault| database.or_stale(fault)) {
                 Err(Fault::Stale) => self.reopen()?,
                 result => return result,
             }
@@ -236,26 +237,18 @@ impl Slot {
         Err(Fault::Stale)
     }
 
-    fn opened(&mut self) -> Result<&Database, Fault> {
-        if self.database.as_ref().is_none_or(|database| database.check_site().is_err()) {
-            self.reopen()?;
-        }
-        self.database.as_ref().ok_or(Fault::Stale)
-    }
-
+    /// Opens the database, or opens it again. Until that succeeds the connection before stays: as
+    /// long as it is open, no other file is taken for its file.
     fn reopen(&mut self) -> Result<(), Fault> {
-        let gone = self.database.take();
-        if let Some(gone) = &gone {
-            // What was in memory cannot be opened again.
-            let Some(site) = gone.site() else { return Err(Fault::Stale) };
-            self.before = Some(site.clone());
-            tracing::warn!(
-                "the database was removed, replaced or emptied in use; opening it again"
-            );
-        }
-        self.database = Some(Database::open(&self.settings, self.purpose, self.before.as_ref())?);
-        // Not before: while it is open, its place on the disk is not given to another file.
-        drop(gone);
+        let before = match &self.database {
+            None => None,
+            Some(database) => {
+                tracing::warn!("the database was removed, replaced or emptied; opening it again");
+                // What was in memory cannot be opened again.
+                Some(database.site().ok_or(Fault::Stale)?)
+            }
+        };
+        self.database = Some(Database::open(&self.settings, self.purpose, before)?);
         Ok(())
     }
 }

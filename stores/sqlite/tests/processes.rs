@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, ErrorKind},
     os::unix::{fs::MetadataExt, fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
@@ -131,6 +131,34 @@ async fn eight_processes_update_one_user() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(SqliteStore::open(&path).unwrap().get_tokens().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_under_four_processes_is_made_again_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zohooauth.db");
+    let mut children: Vec<_> = (0..4).map(|n| spawn(&format!("save user{n}"), &path)).collect();
+    let mut ids = said(&mut children[0]);
+    for _ in 0..8 {
+        assert_eq!(ids.by_ref().take(10).count(), 10);
+        if let Err(error) = fs::remove_file(&path) {
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        }
+    }
+    ids.for_each(drop);
+    for mut child in children {
+        if child.stdout.is_some() {
+            said(&mut child).for_each(drop);
+        }
+        assert!(child.wait().unwrap().success());
+    }
+    let store = SqliteStore::open(&path).unwrap();
+    let before = store.get_tokens().await.unwrap().len();
+    let mut child = spawn("save late", &path);
+    assert_eq!(said(&mut child).count(), 100);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(store.get_tokens().await.unwrap().len(), before + 100);
+    assert_eq!(store.inspect().await.unwrap().damage.len(), 0);
 }
 
 #[tokio::test]
