@@ -4,7 +4,8 @@ use std::{fs, path::Path, sync::Arc};
 
 use etcetera::BaseStrategy as _;
 use tokenkeep::{
-    Clock, OpenedStore, StoreUrl, SystemClock, TokenManager, TokenManagerBuilder, TokenStore,
+    Clock, OpenedStore, StoreErrorKind, StoreUrl, SystemClock, TokenManager, TokenManagerBuilder,
+    TokenStore, stores::sqlite::SqliteConfig,
 };
 
 use crate::{args::Global, error::Failure, exit, output::Printer, server};
@@ -37,6 +38,29 @@ impl Context {
     /// Opens the store.
     pub(crate) async fn store(&self) -> Result<Arc<dyn TokenStore>, Failure> {
         Ok(self.open().await?.into_store())
+    }
+
+    /// Opens the store for a verb that only reads: a database that may not be written is then
+    /// opened read-only.
+    pub(crate) async fn store_to_read(&self) -> Result<Arc<dyn TokenStore>, Failure> {
+        let url = self.store_url()?;
+        match (url.open().await, url) {
+            (Err(error), StoreUrl::Sqlite(path))
+                if error.kind() == StoreErrorKind::PermissionDenied =>
+            {
+                let store = SqliteConfig::new(path).read_only(true).open();
+                // Why it cannot be read says less than why it cannot be written.
+                let store = store.map_err(|_worse| {
+                    Failure::from(error).hint(
+                        "give this user write permission for the database and its directory: \
+                         SQLite needs the latter even to read",
+                    )
+                })?;
+                tracing::info!("the database is opened read-only");
+                Ok(Arc::new(store))
+            }
+            (opened, _) => Ok(opened?.into_store()),
+        }
     }
 
     /// Opens the store and puts a manager over it.

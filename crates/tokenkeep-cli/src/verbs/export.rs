@@ -34,7 +34,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let store = context.store().await?;
+    let store = context.store_to_read().await?;
     let tokens = store.get_tokens().await?;
     let text = text(&tokens, args.include_secrets);
     match &args.output {

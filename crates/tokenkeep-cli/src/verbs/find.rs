@@ -39,7 +39,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let query = args.query()?;
-    let store = context.store().await?;
+    let store = context.store_to_read().await?;
     match store.find_token(&query).await? {
         Some(token) => show::print(context, &*store, &token).await,
         None => Err(Failure::no_token("no token matches")),

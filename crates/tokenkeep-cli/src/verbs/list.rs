@@ -25,7 +25,7 @@ Examples:
 pub(crate) struct Args {}
 
 pub(crate) async fn run(Args {}: Args, context: &Context) -> Result<(), Failure> {
-    let store = context.store().await?;
+    let store = context.store_to_read().await?;
     let contents = view::contents(&*store).await?;
     for damage in &contents.damage {
         context.printer.warn(damage);

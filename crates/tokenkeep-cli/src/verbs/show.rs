@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(Args { id }: Args, context: &Context) -> Result<(), Failure> {
-    let store = context.store().await?;
+    let store = context.store_to_read().await?;
     let token = select::by_id(&*store, &id).await?;
     print(context, &*store, &token).await
 }

@@ -155,31 +155,6 @@ fn login_says_what_cannot_work() {
     run(&["--device"]).fails(2).says("cannot be used with");
 }
 
-#[cfg(unix)]
-#[test]
-fn a_read_only_store_can_be_read_and_says_why_it_is_not_written() {
-    use std::os::unix::fs::PermissionsExt as _;
-    for (scheme, name) in [("file", "tokens.txt"), ("sqlite", "tokens.db")] {
-        let home = Home::with_store(&format!("{scheme}:DIR/sub/{name}"));
-        let dir = home.path().join("sub");
-        fs::create_dir(&dir).unwrap();
-        home.import(&line("alice@example.com"));
-        let modes = |file, directory| {
-            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(file)).unwrap();
-            fs::set_permissions(&dir, fs::Permissions::from_mode(directory)).unwrap();
-        };
-        modes(0o400, 0o500);
-        // Root may write anywhere: there is nothing to see then.
-        let is_root = fs::OpenOptions::new().append(true).open(dir.join(name)).is_ok();
-        if !is_root {
-            home.run(&["list"]).ok();
-            home.run_stdin(&["import", "-"], &line("bob@example.com")).fails(5);
-        }
-        modes(0o600, 0o700);
-        assert_eq!(home.list().len(), 1);
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn output_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_none() {

@@ -4,6 +4,7 @@
 mod bad_input;
 mod demo;
 mod device;
+mod disk;
 mod doctor;
 mod emulator;
 mod help;
