@@ -163,11 +163,11 @@ impl<'a> Work<'a> {
         let store = manager.store();
         let began = manager.now();
         let (stored, new) = match &login.grant {
-            // Nobody else has them: nothing comes before they are stored.
+            // Nobody else has them: nothing comes before they are stored, and they stay.
             Grant::Issued(reply) => {
                 let token = login.issued_token(reply, began);
                 match store.save_token(&token).await {
-                    Ok(stored) => (stored, true),
+                    Ok(stored) => (stored, false),
                     Err(error) => return Err(ManagerError::from(error).with_unsaved(token)),
                 }
             }
@@ -354,9 +354,7 @@ impl<'a> Work<'a> {
                 | ManagerErrorKind::Invalid
                 | ManagerErrorKind::Scope
         );
-        let issued = matches!(self.login.grant, Grant::Issued(_));
         if self.new
-            && !issued
             && refused
             && let Err(error) = self.manager.store().delete_token(&self.id).await
         {
