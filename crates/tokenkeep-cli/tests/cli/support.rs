@@ -225,12 +225,18 @@ impl Provider {
         })
     }
 
-    /// Posts JSON; the status.
+    /// Posts JSON to the emulator; the status.
     pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> u16 {
+        self.post_to(&format!("{}{path}", self.url()), body).status
+    }
+
+    /// Posts JSON.
+    pub(crate) fn post_to(&self, url: &str, body: &serde_json::Value) -> Answer {
         self.runtime.block_on(async {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
-            let request = client.post(format!("{}{path}", self.url())).body(body.to_string());
-            request.send().await.unwrap().status().as_u16()
+            let answer = client.post(url).body(body.to_string()).send().await.unwrap();
+            let status = answer.status().as_u16();
+            Answer { status, location: None, body: answer.text().await.unwrap() }
         })
     }
 
