@@ -246,7 +246,7 @@ pub(crate) async fn a_reader_of_ours_beside_a_saving_sdk_never_misses(mut scene:
 }
 
 pub(crate) async fn a_reading_sdk_beside_our_saves_never_misses(mut scene: Scene) {
-    const READS: usize = 300;
+    const READS: usize = 1000;
     let ours = scene.open_both();
     let mut stored = Vec::new();
     for number in 1..=9 {

@@ -1,6 +1,6 @@
 //! What holds on the SDK's `FileStore` file.
 
-use std::fs;
+use std::{fs, io};
 
 use tokenkeep_core::{Field, StoreErrorKind, TokenStore};
 use tokenkeep_store_file::{Dialect, FileConfig};
@@ -63,6 +63,16 @@ pub(crate) async fn crlf_becomes_lf_and_the_header_stays(mut scene: Scene) {
     assert_eq!(after.lines().next(), before.lines().next());
     assert!(after.ends_with('\n') && !after.ends_with("\n\n"));
     scene.open_sdk();
+    scene.expect(&ours, &[alice, bob]).await;
+}
+
+pub(crate) async fn who_has_the_file_open_reads_it_whole(mut scene: Scene) {
+    let ours = scene.open_both();
+    let alice = scene.sdk.save(&Columns::of("alice@example.com", 1));
+    let before = text(&scene);
+    let opened = fs::File::open(scene.path()).unwrap();
+    let bob = ours.save(&Columns::of("bob@example.com", 2)).await;
+    assert_eq!(io::read_to_string(opened).unwrap(), before, "our save replaces the file");
     scene.expect(&ours, &[alice, bob]).await;
 }
 

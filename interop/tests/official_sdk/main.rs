@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         the_python_fixture_is_what_the_sdk_writes,
         a_file_that_the_sdk_has_just_made_is_used,
         crlf_becomes_lf_and_the_header_stays,
+        who_has_the_file_open_reads_it_whole,
         quoted_names_of_the_sdk_survive_our_saves,
         the_shared_dialect_refuses_what_only_some_sdks_can_read,
         the_quoted_dialect_is_read_by_the_sdk,
