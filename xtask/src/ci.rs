@@ -27,7 +27,7 @@ const PARTS: [(&str, Part); 7] = [
     ("tests", |_| test::run(&[], true)),
 ];
 
-/// Runs the parts named, or all.
+/// Runs the parts named, or all, each whatever became of those before it.
 #[expect(clippy::disallowed_methods, reason = "shows how long a part took, nothing depends on it")]
 pub(crate) fn run(names: &[String]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
@@ -35,15 +35,23 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         bail!("there is no part {unknown:?}; there are {known}");
     }
     let workspace = Workspace::read()?;
+    let mut failed = Vec::new();
     for (name, part) in PARTS {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             eprintln!("\n== {name}");
             let started = Instant::now();
-            part(&workspace).with_context(|| format!("ci {name}"))?;
-            eprintln!("== {name}: ok, {:.0} s", started.elapsed().as_secs_f64());
+            let verdict = match part(&workspace) {
+                Ok(()) => "ok",
+                Err(error) => {
+                    eprintln!("{error:#}");
+                    failed.push(name);
+                    "FAILED"
+                }
+            };
+            eprintln!("== {name}: {verdict}, {:.0} s", started.elapsed().as_secs_f64());
         }
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { bail!("ci: failed: {}", failed.join(", ")) }
 }
 
 /// The packages of the workspace as cargo sees them.
