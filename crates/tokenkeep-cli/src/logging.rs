@@ -4,25 +4,29 @@ use std::io::{self, IsTerminal};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    Layer,
+    filter::{FilterExt, Targets, filter_fn},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
-/// Starts logging: by `directives` (from `TOKENKEEP_LOG`) where given, else by how often `-v` was.
+/// Starts logging: by `directives` (from `TOKENKEEP_LOG`: `debug`, or
+/// `tokenkeep_manager=trace,info`) where given, else by how often `-v` was. Directives that cannot
+/// be understood are as if they were not given.
 ///
 /// Of what is not ours only warnings are shown, whatever the directives: an HTTP library's trace
 /// is not under our promise to keep secrets out.
 pub(crate) fn start(directives: Option<&str>, verbose: u8, quiet: bool) {
     let usual = match (quiet, verbose) {
         // A warning that matters to the user is said by the verb itself.
-        (true, _) | (false, 0) => "error",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
+        (true, _) | (false, 0) => Level::ERROR,
+        (false, 1) => Level::INFO,
+        (false, 2) => Level::DEBUG,
+        (false, _) => Level::TRACE,
     };
-    let filter = EnvFilter::builder().parse_lossy(directives.unwrap_or(usual));
+    let filter = directives
+        .and_then(|directives| directives.parse::<Targets>().ok())
+        .unwrap_or_else(|| Targets::new().with_default(usual));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
