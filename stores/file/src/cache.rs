@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     document::Document,
-    error::{damaged, io_error, kept_busy, not_a_file},
+    error::{damaged, io_error, kept_busy, not_a_file, not_a_token_file},
     lock::pause,
     stamp::{RACY, Stamp, Version, is_version},
 };
@@ -53,10 +53,16 @@ impl Snapshot {
 
     /// An error if some row cannot be read.
     pub(crate) fn whole(&self) -> Result<(), StoreError> {
+        self.ours()?;
         if self.document.is_damaged() {
             return Err(damaged(&self.path, &self.document.damage()));
         }
         Ok(())
+    }
+
+    /// An error if the file is something else than a token file.
+    pub(crate) fn ours(&self) -> Result<(), StoreError> {
+        if self.document.is_foreign() { Err(not_a_token_file(&self.path)) } else { Ok(()) }
     }
 
     /// Whether the file is this version, to the byte.

@@ -138,6 +138,7 @@ impl SharedStore for FileStore {
         let after = after.cloned();
         self.run(Operation::Page, move |inner| {
             let (snapshot, side) = inner.both()?;
+            snapshot.ours()?;
             let page = side.sidecar.page(&snapshot.table, after.as_ref(), limit);
             Ok(match after {
                 None if snapshot.document.is_damaged() => {

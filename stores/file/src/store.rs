@@ -20,7 +20,7 @@ use crate::{
     config::FileConfig,
     dialect::Dialect,
     document::Edits,
-    error::{kept_busy, not_a_token_file},
+    error::kept_busy,
     lock::{Lock, Locked},
     side_file::{Condition, SideFile, SideSnapshot},
 };
@@ -290,9 +290,7 @@ impl Inner {
         rows: Rows,
         new_side: Option<Sidecar>,
     ) -> Result<bool, StoreError> {
-        if base.document.is_foreign() {
-            return Err(not_a_token_file(&self.path));
-        }
+        base.ours()?;
         let stored = match rows.put.as_ref().and_then(OAuthToken::id) {
             Some(id) => base.table.find_by_id(id)?,
             None => None,

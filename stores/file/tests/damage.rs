@@ -105,7 +105,7 @@ async fn two_rows_with_one_id_are_both_kept_and_neither_is_guessed() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_file_is_never_written_to() {
+async fn what_is_no_token_file_is_neither_read_nor_written() {
     for content in [&b"root:x:0:0:root\nnobody:x:1:1\n"[..], &[0; 4096], b"# Notes\n\nBuy milk."] {
         let space = Space::with(content);
         let store = space.open();
@@ -114,6 +114,14 @@ async fn what_is_no_token_file_is_never_written_to() {
         assert!(error.to_string().contains("not a token file"), "{error}");
         assert_eq!(store.delete_tokens().await.unwrap_err().kind(), StoreErrorKind::Corrupt);
         assert_eq!(store.get_tokens().await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        let shared = store.shared().unwrap();
+        for error in [
+            store.find_token_by_id(&id("1")).await.unwrap_err(),
+            shared.page(None, 10).await.unwrap_err(),
+            shared.state(&id("1")).await.unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("not a token file"), "{error}");
+        }
         assert_eq!(space.bytes(), content);
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     context::Context,
     error::Failure,
+    exit,
     view::{self, Row},
 };
 
@@ -12,6 +13,8 @@ data_center, environment, expiry_time (ms since 1970, as a string), status, has_
 has_refresh_token, has_grant_token and sealed.
 
 environment is `production` where nothing says otherwise; data_center is null where it is not known.
+Rows that cannot be read are said on stderr, and the exit code is 1 then.
+
 status is `valid`, `expired` (the next use refreshes it), `needs_login` or `revoked`.
 
 Examples:
@@ -32,5 +35,13 @@ pub(crate) async fn run(Args {}: Args, context: &Context) -> Result<(), Failure>
     }
     let now = context.clock.now();
     let rows: Vec<Row> = contents.tokens.iter().map(|meta| Row::of(meta, now)).collect();
-    context.printer.result(&rows[..], view::table)
+    context.printer.result(&rows[..], view::table)?;
+    match contents.damage.len() {
+        0 => Ok(()),
+        damaged => Err(Failure::new(
+            exit::FAILED,
+            format!("{damaged} of the store's rows cannot be read; the others are listed"),
+        )
+        .hint("repair or remove these rows; `tokenkeep doctor` says more")),
+    }
 }

@@ -43,13 +43,24 @@ fn a_broken_row_is_reported_and_nothing_is_lost() {
     let whole = fs::read_to_string(&path).unwrap();
     let broken = format!("{whole}3,carol@example.com,test-broken\n");
     home.file("tokens.txt", &broken);
-    let list = home.run(&["list"]).ok();
+    let list = home.run(&["list"]).fails_after_output(1);
     assert!(list.stdout.contains("bob@example.com"), "{}", list.stdout);
     assert!(list.stderr.starts_with("warning: "), "{}", list.stderr);
     assert!(!list.stderr.contains("test-broken"), "{}", list.stderr);
     home.run(&["find", "--user", "alice@example.com"]).ok();
     home.run(&["export"]).fails(5);
     assert_eq!(fs::read_to_string(&path).unwrap(), broken);
+}
+
+#[test]
+fn what_is_no_token_file_is_an_error_and_stays_as_it_is() {
+    let home = Home::with_store("file:DIR/notes.txt");
+    home.file("notes.txt", "# Notes\n\nBuy milk.\n");
+    for verb in [&["list"][..], &["export"], &["find", "--user", "alice@example.com"]] {
+        home.run(verb).fails(5);
+    }
+    let notes = fs::read_to_string(home.path().join("notes.txt")).unwrap();
+    assert_eq!(notes, "# Notes\n\nBuy milk.\n");
 }
 
 #[test]
