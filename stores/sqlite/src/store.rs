@@ -20,7 +20,7 @@ use crate::{
 
 /// Tokens in a SQLite database, in the layout of the official SDKs.
 ///
-/// Clones share their connections. See the [crate](crate) for what it guarantees.
+/// Clones share their connections. See the crate for what it guarantees.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pub(crate) pool: Arc<Pool>,
