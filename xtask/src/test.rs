@@ -38,8 +38,8 @@ pub(crate) fn run(filters: &[String], require_all: bool) -> Result<()> {
     if require_all && !summary.missing.is_empty() {
         bail!("{REQUIRE}=all, and something that tests need is missing");
     }
-    if summary.passed == 0 {
-        bail!("no test ran");
+    if summary.passed + summary.ignored == 0 {
+        bail!("there is no such test");
     }
     Ok(())
 }
@@ -74,9 +74,9 @@ impl Summary {
             self.ignored += count(counts, "ignored");
         } else if let Some(test) = line.strip_prefix("test ") {
             if let Some((name, reason)) = test.split_once(" ... ignored") {
-                self.skips.push(format!("{}: {name}{reason}", self.current));
+                self.skips.push(format!("{}: {}{reason}", self.current, name.trim_end()));
             } else if let Some(name) = test.strip_suffix(" ... FAILED") {
-                self.failures.push(format!("{}: {name}", self.current));
+                self.failures.push(format!("{}: {}", self.current, name.trim_end()));
             }
         } else if line.starts_with("error: ") {
             self.failures.push(line.to_owned());
@@ -132,7 +132,7 @@ mod tests {
             "test matching::tests::c ... ignored, needs a server",
             "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
             "     Running tests/official_sdk.rs (target/debug/deps/official_sdk-0123abcd)",
-            "test login (skipped: no Python here) ... ignored",
+            "test login (skipped: no Python here)   ... ignored",
             "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
             "   Doc-tests tokenkeep_core",
             "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
