@@ -87,6 +87,7 @@ async fn save(
     let limit = tempfile::tempdir()?;
     let limit_path = limit.path().join("tokens.csv");
     let medians = timer
+        .for_writes()
         .compare(
             async |call| {
                 let number = numbers[call % numbers.len()];

@@ -102,6 +102,7 @@ async fn save(
          redirect_url = excluded.redirect_url, api_domain = excluded.api_domain"
     );
     let medians = timer
+        .for_writes()
         .compare(
             async |call| {
                 let number = numbers[call % numbers.len()];

@@ -30,6 +30,11 @@ impl Timer {
         }
     }
 
+    /// The same with more samples, for work that waits for a disk: what that costs comes in bursts.
+    pub(crate) fn for_writes(&self) -> Self {
+        Self { warm_up: self.warm_up, budget: self.budget * 5, fewest: self.fewest }
+    }
+
     /// The medians of `ours` and `limit`. Each is called with a number that counts up.
     pub(crate) async fn compare(
         &self,
