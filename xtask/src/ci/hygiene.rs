@@ -26,7 +26,7 @@ const REGISTRIES: [(&str, &str); 4] =
     [("crates", "io"), ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org")];
 
 /// Directories that exist on somebody's machine only.
-const PLACES: [&str; 4] = ["root", "work", "farm", "Users"];
+const PLACES: [&str; 4] = ["home", "root", "Users", "work"];
 
 /// Fails with every file that should not be as it is; warns of long ones.
 pub(crate) fn check() -> Result<()> {
