@@ -45,7 +45,7 @@ impl Dialect {
                 "use a SQLite store for such a value",
             ));
         }
-        if field == Field::Id && value == ID {
+        if field == Field::Id && is_header_id(value) {
             return Err(FieldError::new(
                 field,
                 "`id` is how the header of a token file begins",
@@ -101,8 +101,10 @@ impl FromStr for Dialect {
     }
 }
 
-/// How the header begins.
-pub(crate) const ID: &str = "id";
+/// Whether a row that begins with this value is the header.
+pub(crate) fn is_header_id(value: &str) -> bool {
+    value.trim().eq_ignore_ascii_case("id")
+}
 
 /// The fewest columns of a row: the files of the version 2 SDKs have no `api_domain`.
 pub(crate) const FEWEST_COLUMNS: usize = 9;
@@ -195,7 +197,7 @@ pub(crate) fn split_plain(bytes: &[u8], line: Range<usize>, columns: &mut Vec<Co
     columns.push(Column { raw: start..line.end, quoted: false });
 }
 
-/// A quoted value longer than this is taken for a quote that was never closed.
+/// In a row with quotes longer than this, one of them is taken for never closed.
 const LONGEST_ROW: usize = 1 << 20;
 
 /// Splits the row that begins at `start` and may have quoted values, with line breaks in them too.

@@ -9,7 +9,7 @@ use tokenkeep_core::{Field, OAuthToken, StoreError, StoreErrorKind, TokenId, Tok
 use zeroize::Zeroizing;
 
 use crate::dialect::{
-    Column, Damage, Dialect, FEWEST_COLUMNS, ID, line_end, split_plain, split_quoted,
+    Column, Damage, Dialect, FEWEST_COLUMNS, is_header_id, line_end, split_plain, split_quoted,
 };
 
 /// The header of a new file.
@@ -71,7 +71,7 @@ impl Document {
             let (end, next) = line_end(bytes, at);
             let line = &bytes[at..end];
             let start = std::mem::replace(&mut at, next);
-            if line.iter().all(|byte| matches!(byte, b',' | b' ' | b'\t')) {
+            if is_blank(line) {
                 continue;
             }
             let expected = document.columns;
@@ -203,6 +203,7 @@ impl Document {
                     {
                         put_done = true;
                         self.write_updated(&mut out, raw, token, stored, dialect)?;
+                        self.check_row(&out[start..], token)?;
                     }
                     _ => {
                         out.extend_from_slice(raw);
@@ -220,6 +221,7 @@ impl Document {
             let start = out.len();
             write_row(&mut out, token, dialect)?;
             out.extend(std::iter::repeat_n(b',', self.columns.saturating_sub(10)));
+            self.check_row(&out[start..], token)?;
             next.lines.push(Line { raw: start..out.len(), kind: LineKind::Row });
             out.push(b'\n');
         }
@@ -272,6 +274,30 @@ impl Document {
             out.extend_from_slice(&raw[column.raw.clone()]);
         }
         Ok(())
+    }
+
+    /// Whoever reads `row` gets `token`: otherwise it is not written.
+    fn check_row(&self, row: &[u8], token: &OAuthToken) -> Result<(), StoreError> {
+        let mut columns = Vec::with_capacity(self.columns);
+        let (end, next) = line_end(row, 0);
+        let whole = split(row, 0..end, next, self.columns, &mut columns)
+            .is_ok_and(|(read, _)| read == (0..row.len()));
+        let same = whole
+            && !is_blank(&row[..end])
+            && !is_header(row, &columns)
+            && read_row(row, &columns)
+                .is_ok_and(|read| read.expose_columns() == token.expose_columns());
+        if same {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            StoreErrorKind::Invalid,
+            "in a token file this token would be read as something else",
+        )
+        .with_hint(
+            "all its values are blank, or too long to be quoted, or stand beside a quotation mark \
+             that another program left: change them, or use a SQLite store",
+        ))
     }
 
     /// A row that cannot be read might, beside a new neighbour, read as something else: then
@@ -367,12 +393,17 @@ fn read_row(bytes: &[u8], columns: &[Column]) -> Result<OAuthToken, Damage> {
     OAuthToken::from_columns(values).map_err(|_no_id| Damage::NoId)
 }
 
+/// Whether a line is passed over.
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b',' | b' ' | b'\t'))
+}
+
 fn first_value<'a>(bytes: &'a [u8], columns: &[Column]) -> Option<Cow<'a, str>> {
     columns.first()?.value(bytes).ok()
 }
 
 fn is_header(bytes: &[u8], columns: &[Column]) -> bool {
-    first_value(bytes, columns).is_some_and(|value| value.trim().eq_ignore_ascii_case(ID))
+    first_value(bytes, columns).is_some_and(|value| is_header_id(&value))
 }
 
 /// Whether a later line is the header once more, as files put one after the other have it.

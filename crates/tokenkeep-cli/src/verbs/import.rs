@@ -137,6 +137,7 @@ async fn check_values(dialect: FileDialect, tokens: &[Incoming]) -> Result<(), F
         columns.iter().flatten().any(|value| {
             value.contains(|c: char| c.is_control() || matches!(c, ',' | '"' | '\\'))
                 || value.trim() != value
+                || value.eq_ignore_ascii_case(Field::Id.name())
         })
     };
     let dir = tempfile::tempdir()?;

@@ -114,6 +114,17 @@ fn ids_that_are_there_twice_in_a_file_are_given_once() {
 }
 
 #[test]
+fn an_id_that_a_file_cannot_hold_is_found_before_anything_is_written() {
+    for url in ["file:DIR/tokens.txt", "file:DIR/tokens.txt?dialect=quoted"] {
+        let home = Home::with_store(url);
+        let lines = line("alice@example.com") + &with_id("ID", "bob@example.com");
+        let run = home.run_stdin(&["import", "-"], &lines).fails(1);
+        assert!(run.stderr.contains("nothing was imported"), "{}", run.stderr);
+        assert!(home.list().is_empty());
+    }
+}
+
+#[test]
 fn a_token_that_fits_two_is_a_mistake() {
     let home = sqlite();
     let in_eu = line("alice@example.com");

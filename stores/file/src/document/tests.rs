@@ -97,3 +97,42 @@ proptest! {
         prop_assert_eq!(tokens(&table), [token]);
     }
 }
+
+/// What is written of `token` into a file with `content` is read again, or refused.
+fn assert_refused(content: &[u8], token: &OAuthToken, dialect: Dialect) {
+    let (document, table) = parse(content);
+    let stored = token.id().and_then(|id| table.find_by_id(id).unwrap());
+    let edits = Edits { put: Some((token, stored)), ..Edits::default() };
+    let error = document.rewrite(&edits, dialect).err().expect("refused");
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn an_id_that_reads_as_the_header_is_refused() {
+    for id in ["id", "ID", "Id", " id", "iD\t"] {
+        for dialect in [Dialect::Shared, Dialect::Quoted] {
+            let token = OAuthToken::builder().id(id).user_name("user_name").access_token("test-a");
+            assert_refused(b"", &token.build().unwrap(), dialect);
+        }
+    }
+}
+
+#[test]
+fn a_row_that_reads_as_an_empty_line_is_refused() {
+    let token = OAuthToken::builder().id(" ").user_name(" \t").refresh_token(" ").build().unwrap();
+    assert_refused(b"", &token, Dialect::Shared);
+}
+
+#[test]
+fn a_quoted_row_that_is_too_long_to_be_read_is_refused() {
+    let long = "test,".repeat(300_000);
+    let token = OAuthToken::builder().id("1").user_name("a").refresh_token(long).build().unwrap();
+    assert_refused(b"", &token, Dialect::Quoted);
+}
+
+#[test]
+fn a_line_break_beside_a_quote_that_others_left_as_it_is_is_refused() {
+    let token = OAuthToken::builder().id("1").user_name("a\"b").refresh_token("test\nr");
+    assert_refused(b"1,a\"b,,,test-r,,,,,\n", &token.build().unwrap(), Dialect::Quoted);
+}
