@@ -76,33 +76,12 @@ impl Pool {
         match result {
             Err(Fault::Busy(_) | Fault::Stale) => {
                 // In a box, so that the future of what mostly happens is small.
-                Box::pin(self.read_waiting(operation, args.clone(), work)).await
+                let of_file =
+                    move |pool: &Self, timeout, args: &A| pool.reader().wait(timeout, args, work);
+                Box::pin(self.read_on_thread(operation, args.clone(), work, of_file)).await
             }
             result => result.map_err(|fault| fault.into_error().during(operation)),
         }
-    }
-
-    /// Reads a little on a thread, and waits for others or opens the database again.
-    async fn read_waiting<A, T>(
-        self: &Arc<Self>,
-        operation: Operation,
-        args: A,
-        work: Work<A, T>,
-    ) -> Result<T, StoreError>
-    where
-        A: Send + 'static,
-        T: Send + 'static,
-    {
-        let pool = Arc::clone(self);
-        let result = blocking::unblock(move || {
-            let timeout = pool.settings.config.busy_timeout;
-            if pool.readers.is_empty() {
-                pool.writer.lock_blocking().wait(timeout, &args, work)
-            } else {
-                pool.reader().wait(timeout, &args, work)
-            }
-        });
-        result.await.map_err(|fault| fault.into_error().during(operation))
     }
 
     /// Reads much: on a thread and, unless in memory, a connection of its own, so that nobody
@@ -117,18 +96,38 @@ impl Pool {
         A: Send + 'static,
         T: Send + 'static,
     {
+        self.read_on_thread(operation, args, work, move |pool, timeout, args| {
+            if let Ok(mut slot) = pool.lister.try_lock() {
+                return slot.wait(timeout, args, work);
+            }
+            // A connection that has seen what was at the path before knows how to recover.
+            pool.reader().wait(timeout, &(), |_, ()| Ok(()))?;
+            Slot::new(Use::Reading, &pool.settings).wait(timeout, args, work)
+        })
+        .await
+    }
+
+    /// Reads on a thread, waits for others and opens the database again if it has to: with the one
+    /// connection of a database in memory, else `of_file`.
+    async fn read_on_thread<A, T>(
+        self: &Arc<Self>,
+        operation: Operation,
+        args: A,
+        work: Work<A, T>,
+        of_file: impl FnOnce(&Self, Duration, &A) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
         let pool = Arc::clone(self);
         let result = blocking::unblock(move || {
             let timeout = pool.settings.config.busy_timeout;
             if pool.readers.is_empty() {
-                return pool.writer.lock_blocking().wait(timeout, &args, work);
+                pool.writer.lock_blocking().wait(timeout, &args, work)
+            } else {
+                of_file(&pool, timeout, &args)
             }
-            if let Ok(mut slot) = pool.lister.try_lock() {
-                return slot.wait(timeout, &args, work);
-            }
-            // A connection that has seen what was at the path before knows how to recover.
-            pool.reader().wait(timeout, &(), |_, ()| Ok(()))?;
-            Slot::new(Use::Reading, &pool.settings).wait(timeout, &args, work)
         });
         result.await.map_err(|fault| fault.into_error().during(operation))
     }
