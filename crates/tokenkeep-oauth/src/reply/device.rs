@@ -6,8 +6,8 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::{
-    Grant, MAX_ACCOUNTS_REPLY, Scalar, TokenReply, by_status, malformed, parse_token_reply, read,
-    refusal,
+    Grant, MAX_ACCOUNTS_REPLY, Scalar, TokenReply, by_status, is_location, malformed,
+    parse_token_reply, read, refusal,
 };
 use crate::{DeviceAuthorization, DeviceCode, OAuthError};
 
@@ -170,10 +170,8 @@ pub fn parse_device_poll(
 ) -> Result<DevicePoll, OAuthError> {
     let fields: PollFields<'_> = read(status, content_type, body, MAX_ACCOUNTS_REPLY)?;
     let word = fields.error.text().unwrap_or_default().trim().to_ascii_lowercase();
-    let looks_like_a_code = |code: &&str| {
-        (1..=8).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    match (&*word, fields.user_location.text().map(str::trim).filter(looks_like_a_code)) {
+    let location = fields.user_location.text().map(str::trim);
+    match (&*word, location.filter(|code| is_location(code))) {
         ("authorization_pending", _) => Ok(DevicePoll::Pending),
         ("slow_down", _) => Ok(DevicePoll::SlowDown),
         ("other_dc", Some(location)) => {
