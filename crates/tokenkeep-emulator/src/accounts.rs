@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
     extract::State as Extract,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -42,13 +41,7 @@ async fn wrong_method() -> Reply {
     Reply::new(StatusCode::BAD_REQUEST, json!({ "error": "invalid_request" }))
 }
 
-async fn token(
-    Extract(shared): Extract<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let params = Params::of_request(uri.query(), &headers, &body);
+async fn token(Extract(shared): Extract<Shared>, headers: HeaderMap, params: Params) -> Response {
     let (reply, latency) = {
         let mut state = shared.lock();
         let reply = state.answer_token_request(shared.now(), &params, &headers);
@@ -66,13 +59,7 @@ pub(crate) async fn wait(latency_ms: u64) {
     }
 }
 
-async fn revoke(
-    Extract(shared): Extract<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Reply {
-    let params = Params::of_request(uri.query(), &headers, &body);
+async fn revoke(Extract(shared): Extract<Shared>, params: Params) -> Reply {
     let done = params.get("token").is_some_and(|token| shared.lock().revoke(shared.now(), token));
     if done {
         Reply::ok(json!({ "status": "success" }))

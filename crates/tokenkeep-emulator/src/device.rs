@@ -2,7 +2,6 @@
 
 use axum::{
     Router,
-    body::Bytes,
     extract::State as Extract,
     http::{HeaderMap, Uri},
     response::{Html, IntoResponse, Response},
@@ -51,25 +50,13 @@ async fn page(Extract(shared): Extract<Shared>, uri: Uri) -> Html<String> {
     Html(pages::device(params.get("user_code").unwrap_or_default(), &users))
 }
 
-async fn code(
-    Extract(shared): Extract<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Reply {
-    let params = Params::of_request(uri.query(), &headers, &body);
+async fn code(Extract(shared): Extract<Shared>, params: Params) -> Reply {
     let mut state = shared.lock();
     state.stats.count_token_request("device_request");
     state.device_request(shared.now(), &params)
 }
 
-async fn token(
-    Extract(shared): Extract<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let params = Params::of_request(uri.query(), &headers, &body);
+async fn token(Extract(shared): Extract<Shared>, headers: HeaderMap, params: Params) -> Response {
     let (reply, latency) = {
         let mut state = shared.lock();
         state.stats.count_token_request("device_token");

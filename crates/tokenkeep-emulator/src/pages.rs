@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use axum::{
-    body::Bytes,
     extract::State as Extract,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{Html, IntoResponse, Response},
 };
 use url::Url;
@@ -53,13 +52,7 @@ pub(crate) async fn show(Extract(shared): Extract<Shared>, uri: Uri) -> Response
 }
 
 /// `POST /oauth/v2/auth`: what the form says.
-pub(crate) async fn decide(
-    Extract(shared): Extract<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let params = Params::of_request(uri.query(), &headers, &body);
+pub(crate) async fn decide(Extract(shared): Extract<Shared>, params: Params) -> Response {
     let email = params.get("other_email").or_else(|| params.get("email"));
     match (params.get("decision"), email) {
         (Some("refuse"), _) => redirect(&shared, &params, None),

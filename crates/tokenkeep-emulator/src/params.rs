@@ -1,6 +1,13 @@
 //! Parameters of a request, from its query and its form.
 
-use axum::http::{HeaderMap, header::AUTHORIZATION, header::CONTENT_TYPE};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, rejection::BytesRejection},
+    http::{
+        HeaderMap,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::form_urlencoded;
 
@@ -36,6 +43,16 @@ impl Params {
     /// All pairs, in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Params {
+    type Rejection = BytesRejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, BytesRejection> {
+        let (uri, headers) = (request.uri().clone(), request.headers().clone());
+        let body = Bytes::from_request(request, state).await?;
+        Ok(Self::of_request(uri.query(), &headers, &body))
     }
 }
 
