@@ -2,8 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use tokenkeep::{
-    AccountsServer, ClientCredentials, ClientSecret, DataCenter, Environment, LoggedIn,
-    ManagerError,
+    AccountsServer, ClientCredentials, ClientSecret, DataCenter, Environment, Login, TokenManager,
 };
 use zeroize::Zeroizing;
 
@@ -32,7 +31,7 @@ impl Place {
         DataCenter::by_code(&self.dc).map_err(|error| Failure::usage(error.to_string()))
     }
 
-    pub(crate) fn environment(&self) -> Option<Environment> {
+    fn environment(&self) -> Option<Environment> {
         self.environment.map(|kind| match kind {
             Kind::Production => Environment::Production,
             Kind::Sandbox => Environment::Sandbox,
@@ -54,13 +53,21 @@ pub(crate) fn credentials(
     Ok(ClientCredentials::new(id, ClientSecret::new(secret.as_str())?)?)
 }
 
-/// Shows the token that a login made, and what was not as it should be.
-pub(crate) async fn report(
+/// Logs in, and shows the token that it made and what was not as it should be.
+pub(crate) async fn log_in(
     context: &Context,
-    store: &dyn tokenkeep::TokenStore,
-    logged_in: Result<LoggedIn, ManagerError>,
+    manager: &TokenManager,
+    mut login: Login,
+    user: Option<String>,
+    place: &Place,
 ) -> Result<(), Failure> {
-    let logged_in = logged_in.map_err(|error| {
+    if let Some(user) = user {
+        login = login.user_name(user);
+    }
+    if let Some(environment) = place.environment() {
+        login = login.environment(environment);
+    }
+    let logged_in = manager.log_in(login).await.map_err(|error| {
         let lost = error.unsaved_token().is_some();
         let failure = Failure::from(error);
         if lost {
@@ -75,5 +82,5 @@ pub(crate) async fn report(
     if let Some(warning) = &logged_in.warning {
         context.printer.warn(warning);
     }
-    show::print(context, store, &logged_in.token).await
+    show::print(context, manager.store(), &logged_in.token).await
 }

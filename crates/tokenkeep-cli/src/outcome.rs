@@ -1,9 +1,9 @@
 //! What became of each token, for the verbs that work on several.
 
 use serde::Serialize;
-use tokenkeep::OAuthToken;
+use tokenkeep::{OAuthToken, TokenManager};
 
-use crate::{context::Context, error::Failure, output};
+use crate::{context::Context, error::Failure, output, progress, select::SomeTokens};
 
 /// What became of one token.
 #[derive(Clone, Debug, Serialize)]
@@ -44,9 +44,33 @@ impl TokenOutcome {
     }
 }
 
+/// Does `work` on each of the tokens, one after the other, and prints what became of them. The
+/// words are for the question and for the progress bar.
+pub(crate) async fn of_each<W>(
+    tokens: &SomeTokens,
+    context: &Context,
+    [verb, doing]: [&'static str; 2],
+    work: W,
+) -> Result<(), Failure>
+where
+    W: AsyncFn(&TokenManager, &OAuthToken) -> Result<TokenOutcome, Failure>,
+{
+    let manager = context.manager().await?;
+    let found = tokens.find(manager.store(), verb, context.printer).await?;
+    let bar = progress::bar(doing, found.len());
+    let mut outcomes = Vec::new();
+    for token in found {
+        let outcome = work(&manager, &token).await;
+        outcomes.push((token, outcome));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    report(context, outcomes, tokens.all())
+}
+
 /// Prints what became of the tokens. With one token, its failure is the command's; with several,
 /// all are listed, and the command fails with the code they have in common, else with 1.
-pub(crate) fn report(
+fn report(
     context: &Context,
     outcomes: Vec<(OAuthToken, Result<TokenOutcome, Failure>)>,
     several: bool,

@@ -48,8 +48,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let login = args.login(context)?;
     let manager = context.manager().await?;
-    let logged_in = manager.log_in(login).await;
-    client::report(context, manager.store(), logged_in).await
+    client::log_in(context, &manager, login, args.user, &args.place).await
 }
 
 impl Args {
@@ -75,12 +74,6 @@ impl Args {
         login = login.data_center(data_center).accounts_server(server);
         if let Some(url) = &self.redirect_url {
             login = login.redirect_url(url);
-        }
-        if let Some(user) = &self.user {
-            login = login.user_name(user);
-        }
-        if let Some(environment) = self.place.environment() {
-            login = login.environment(environment);
         }
         Ok(login)
     }

@@ -106,28 +106,33 @@ fn rehearse(stored: Vec<OAuthToken>, tokens: &[Incoming]) -> Result<(), Failure>
         table.load(token)?;
     }
     let mut mistakes = Vec::new();
-    let mut conflict = false;
+    let mut hint = None;
     for Incoming { place, token } in tokens {
         let saved = table.save(token).or_else(|error| match without_taken_id(token, &error) {
             Some(free) => table.save(&free),
             None => Err(error),
         });
-        if let Err(error) = saved {
-            conflict |= error.kind() == StoreErrorKind::Conflict;
-            let field =
-                if error.kind() == StoreErrorKind::Conflict { Field::Id } else { Field::UserName };
-            mistakes.push(format!("{place}: {field}: {error}"));
-        }
+        let Err(error) = saved else { continue };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "most kinds are about no field")]
+        let (field, way_out) = match error.kind() {
+            StoreErrorKind::Conflict => (
+                Some(Field::Id),
+                Some("`--new-ids` gives every token that is new to the store a new id"),
+            ),
+            StoreErrorKind::Ambiguous => (
+                Some(Field::UserName),
+                Some("name the client and the API domain in these lines, or the id of the token"),
+            ),
+            _ => (None, error.hint()),
+        };
+        hint = way_out.map(str::to_owned).or(hint);
+        let field = field.map(|field| format!("{field}: ")).unwrap_or_default();
+        mistakes.push(format!("{place}: {field}{error}"));
     }
     if mistakes.is_empty() {
         return Ok(());
     }
-    let refused = incoming::refused(&mistakes);
-    Err(if conflict {
-        refused.hint("`--new-ids` gives every token that is new to the store a new id")
-    } else {
-        refused.hint("name the client and the API domain in these lines, or the id of the token")
-    })
+    Err(incoming::refused(&mistakes).hint(hint.unwrap_or_default()))
 }
 
 /// A token file cannot hold every value: tries those that it may refuse on a file of its own.

@@ -124,14 +124,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if let Some(verifier) = authorization.pkce {
         login = login.pkce(verifier);
     }
-    if let Some(user) = args.user {
-        login = login.user_name(user);
-    }
-    if let Some(environment) = args.place.environment() {
-        login = login.environment(environment);
-    }
-    let logged_in = manager.log_in(login).await;
-    client::report(context, manager.store(), logged_in).await
+    client::log_in(context, &manager, login, args.user, &args.place).await
 }
 
 impl Args {

@@ -6,7 +6,6 @@ use crate::{
     context::Context,
     error::Failure,
     outcome::{self, TokenOutcome},
-    progress,
     select::SomeTokens,
     time,
 };
@@ -32,17 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(Args { tokens }: Args, context: &Context) -> Result<(), Failure> {
-    let manager = context.manager().await?;
-    let found = tokens.find(manager.store(), "Refresh", context.printer).await?;
-    let bar = progress::bar("refreshing", found.len());
-    let mut outcomes = Vec::new();
-    for token in found {
-        let outcome = refresh(&manager, &token).await;
-        outcomes.push((token, outcome));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    outcome::report(context, outcomes, tokens.all())
+    outcome::of_each(&tokens, context, ["Refresh", "refreshing"], refresh).await
 }
 
 async fn refresh(manager: &TokenManager, token: &OAuthToken) -> Result<TokenOutcome, Failure> {

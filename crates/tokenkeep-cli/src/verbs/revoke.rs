@@ -6,7 +6,6 @@ use crate::{
     context::Context,
     error::Failure,
     outcome::{self, TokenOutcome},
-    progress,
     select::SomeTokens,
 };
 
@@ -32,17 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(Args { tokens }: Args, context: &Context) -> Result<(), Failure> {
-    let manager = context.manager().await?;
-    let found = tokens.find(manager.store(), "Revoke", context.printer).await?;
-    let bar = progress::bar("revoking", found.len());
-    let mut outcomes = Vec::new();
-    for token in found {
-        let outcome = revoke(&manager, &token).await;
-        outcomes.push((token, outcome));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    outcome::report(context, outcomes, tokens.all())
+    outcome::of_each(&tokens, context, ["Revoke", "revoking"], revoke).await
 }
 
 async fn revoke(manager: &TokenManager, token: &OAuthToken) -> Result<TokenOutcome, Failure> {

@@ -42,17 +42,10 @@ pub(super) async fn run(
     let patience = args.timeout.map_or(last, |seconds| last.min(Duration::from_secs(seconds)));
     let reply = flow.wait(&device, patience, stop).await?;
 
-    let mut login = Login::issued(flow.client, reply)
+    let login = Login::issued(flow.client, reply)
         .data_center(flow.data_center)
         .accounts_server(flow.server);
-    if let Some(user) = args.user {
-        login = login.user_name(user);
-    }
-    if let Some(environment) = args.place.environment() {
-        login = login.environment(environment);
-    }
-    let logged_in = manager.log_in(login).await;
-    client::report(context, manager.store(), logged_in).await
+    client::log_in(context, &manager, login, args.user, &args.place).await
 }
 
 fn show(context: &Context, device: &DeviceAuthorization) {
