@@ -9,7 +9,9 @@ use tokenkeep_oauth::{DataCenter, OAuthClient};
 
 use crate::{
     Login, ManagerError, ManagerErrorKind, Revoked, TokenHandle, TokenManagerBuilder,
-    builder::Settings, login, revoke, slot::Slot,
+    builder::Settings,
+    login, revoke,
+    slot::{Memory, Slot},
 };
 
 /// Decides when a token is refreshed, who does it, and what is saved before anyone uses it.
@@ -33,7 +35,22 @@ pub(crate) struct Inner {
     pub(crate) oauth: OAuthClient,
     pub(crate) settings: Settings,
     pub(crate) holder: String,
-    pub(crate) slots: Mutex<HashMap<TokenId, Weak<Slot>>>,
+    pub(crate) slots: Mutex<HashMap<TokenId, Known>>,
+}
+
+/// What a manager knows of a token.
+pub(crate) struct Known {
+    /// While there is a handle.
+    slot: Weak<Slot>,
+    /// Outlives the handles: what is not stored yet has no other place.
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Known {
+    fn is_of_use(&self) -> bool {
+        self.slot.strong_count() > 0
+            || !self.memory.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
 impl TokenManager {
@@ -113,7 +130,8 @@ impl TokenManager {
     /// Ends a token: revokes it at the provider, then here.
     ///
     /// Here, its access, refresh and grant token are removed and it is marked as revoked; the
-    /// user's next login takes its place. If the provider cannot be reached, nothing is changed.
+    /// user's next login takes its place. What is stored in its place while it is being revoked is
+    /// revoked too. If the provider cannot be reached, nothing is changed.
     /// If the future is dropped, the work goes on to its end.
     ///
     /// # Errors
@@ -137,14 +155,15 @@ impl TokenManager {
     /// The one slot of this token in this manager.
     pub(crate) fn slot(&self, id: &TokenId) -> Arc<Slot> {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(id).and_then(Weak::upgrade) {
+        if let Some(slot) = slots.get(id).and_then(|known| known.slot.upgrade()) {
             return slot;
         }
         if slots.len() >= 64 && slots.len() == slots.capacity() {
-            slots.retain(|_, slot| slot.strong_count() > 0);
+            slots.retain(|_, known| known.is_of_use());
         }
-        let slot = Arc::new(Slot::new(id.clone(), self.clone()));
-        slots.insert(id.clone(), Arc::downgrade(&slot));
+        let memory = slots.get(id).map_or_else(Default::default, |known| Arc::clone(&known.memory));
+        let slot = Arc::new(Slot::new(id.clone(), self.clone(), Arc::clone(&memory)));
+        slots.insert(id.clone(), Known { slot: Arc::downgrade(&slot), memory });
         slot
     }
 }

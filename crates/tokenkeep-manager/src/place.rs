@@ -47,6 +47,33 @@ pub(crate) fn api_domain(
     domain.trim_end_matches('/').to_owned()
 }
 
+/// Where API calls go with what `server` has just issued: the environment that was asked for wins
+/// over what the reply says.
+pub(crate) fn issued_domain(
+    settings: &Settings,
+    token: &OAuthToken,
+    state: &TokenState,
+    server: &AccountsServer,
+    replied: Option<&str>,
+) -> String {
+    if settings.api_domain.is_none()
+        && let Some(replied) = replied
+    {
+        // Only a server of Zoho's says which domain the environment has; what another one issues
+        // is not sent there.
+        let at_zoho = *server == data_center(settings, token, Some(state)).accounts_server();
+        if !at_zoho || environment(settings, Some(state)).is_none() {
+            return replied.to_owned();
+        }
+    }
+    match (&settings.api_domain, environment(settings, Some(state))) {
+        (None, Some(environment)) => {
+            data_center(settings, token, Some(state)).api_domain(environment).to_owned()
+        }
+        (Some(_), _) | (None, None) => api_domain(settings, token, Some(state)),
+    }
+}
+
 /// The environment that was asked for, if one was.
 pub(crate) fn environment(settings: &Settings, state: Option<&TokenState>) -> Option<Environment> {
     state.and_then(|state| state.environment).or(settings.environment)
@@ -63,4 +90,38 @@ pub(crate) fn data_center(
         .and_then(|code| DataCenter::by_code(code).ok())
         .or_else(|| token.api_domain().and_then(DataCenter::of_api_domain).map(|(dc, _)| dc))
         .unwrap_or(settings.data_center)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenkeep_core::{AccessToken, ListStore};
+
+    use super::*;
+    use crate::TokenManager;
+
+    #[test]
+    fn what_is_issued_goes_to_the_environment_that_was_asked_for_and_never_from_elsewhere_to_zoho()
+    {
+        let manager = TokenManager::builder(ListStore::new()).build().unwrap();
+        let settings = &manager.0.settings;
+        let token = OAuthToken::from_access_token(AccessToken::new("test-access").unwrap());
+        let eu = DataCenter::by_code("eu").unwrap().accounts_server();
+        let own = AccountsServer::parse("https://accounts.example.com").unwrap();
+        let (zoho, other) = (Some("https://www.zohoapis.eu"), Some("https://api.example.com"));
+        let sandbox = Some(Environment::Sandbox);
+        for (server, environment, replied, expected) in [
+            (&eu, None, zoho, "https://www.zohoapis.eu"),
+            (&eu, None, None, "https://www.zohoapis.eu"),
+            (&eu, sandbox, zoho, "https://sandbox.zohoapis.eu"),
+            (&eu, sandbox, None, "https://sandbox.zohoapis.eu"),
+            (&own, None, other, "https://api.example.com"),
+            (&own, sandbox, other, "https://api.example.com"),
+        ] {
+            let mut state = TokenState::default();
+            state.data_center = Some("eu".to_owned());
+            state.environment = environment;
+            let domain = issued_domain(settings, &token, &state, server, replied);
+            assert_eq!(domain, expected, "{server} {environment:?} {replied:?}");
+        }
+    }
 }

@@ -6,21 +6,26 @@ mod save;
 use std::{sync::Arc, time::Duration};
 
 use tokenkeep_core::{
-    AccessToken, ClientCredentials, Lease, OAuthToken, SharedStore, Timestamp, TokenState,
+    AccessToken, ClientCredentials, Lease, OAuthToken, SharedStore, Timestamp, TokenId, TokenState,
     TokenStatus,
 };
-use tokenkeep_oauth::{CodeExchange, OAuthError, OAuthErrorKind, TokenReply};
+use tokenkeep_oauth::{
+    AccountsServer, CodeExchange, OAuthError, OAuthErrorKind, THROTTLE_WINDOW, TokenReply,
+};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::lease::{Leased, take_lease};
 pub(crate) use self::save::{Save, save};
 use crate::{
     LiveToken, ManagerError, ManagerErrorKind, live, place,
-    slot::{Slot, Unsaved},
+    slot::{Refused, Slot, Unsaved, same_grant},
 };
 
 /// How soon a token that could not be saved is tried to be saved again, at the earliest.
 const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the refresh begins again because another login took the token's place.
+const LOGINS_MEANWHILE: u32 = 3;
 
 /// How soon an early refresh that failed is tried again, at the earliest.
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -34,9 +39,10 @@ pub(crate) async fn run(
 ) -> Result<Arc<LiveToken>, ManagerError> {
     let span = info_span!("refresh", token = %slot.id);
     async {
+        let look = Look { slot, rejected };
         let result = match slot.manager.store().shared() {
-            Some(shared) => with_lease(slot, shared, rejected).await,
-            None => alone(slot, rejected).await,
+            Some(shared) => with_lease(&look, shared).await,
+            None => renew(&look, None).await,
         };
         if let Err(error) = &result {
             warn!(kind = ?error.kind(), %error, "no live token");
@@ -48,26 +54,12 @@ pub(crate) async fn run(
     .await
 }
 
-/// A store of one process: the flight is all the coordination there is.
-async fn alone(
-    slot: &Slot,
-    rejected: Option<&AccessToken>,
-) -> Result<Arc<LiveToken>, ManagerError> {
-    let unsaved = save_what_is_left(slot, None).await;
-    let held = Held::new(read(slot).await?, None, unsaved);
-    match held.usable(slot, rejected) {
-        Some(live) => Ok(slot.publish(live)),
-        None => exchange_and_save(slot, held, None).await,
-    }
-}
-
 /// A shared store: whoever has the lease refreshes, the others wait and use what it stored.
 async fn with_lease(
-    slot: &Slot,
+    look: &Look<'_>,
     shared: &dyn SharedStore,
-    rejected: Option<&AccessToken>,
 ) -> Result<Arc<LiveToken>, ManagerError> {
-    let look = Look { slot, shared, rejected };
+    let slot = look.slot;
     // Somebody may have refreshed since: that takes no lease to see.
     if slot.memory().unsaved.is_none()
         && let Some(live) = look.usable().await?
@@ -75,39 +67,52 @@ async fn with_lease(
         debug!("another one has refreshed it");
         return Ok(slot.publish(live));
     }
-    let lease = match take_lease(&look).await? {
+    let lease = match take_lease(look, shared).await? {
         Leased::Mine(lease) => lease,
         Leased::NotNeeded(live) => {
             debug!("another one has refreshed it meanwhile");
             return Ok(slot.publish(live));
         }
     };
-    let result = lease
-        .keep_while(async {
-            let unsaved = save_what_is_left(slot, Some(lease.get())).await;
-            // Only what is read under the lease counts.
-            let (stored, state) = look.stored().await?;
-            let held = Held::new(stored, state, unsaved);
-            match held.usable(slot, rejected) {
-                Some(live) => Ok(slot.publish(live)),
-                None => exchange_and_save(slot, held, Some(lease.get())).await,
-            }
-        })
-        .await;
+    // Only what is read under the lease counts.
+    let result = lease.keep_while(renew(look, Some(lease.get()))).await;
     lease.release().await;
     result
+}
+
+/// Uses what is stored or asks for more. In a store of one process, the flight is all the
+/// coordination there is.
+async fn renew(look: &Look<'_>, lease: Option<&Lease>) -> Result<Arc<LiveToken>, ManagerError> {
+    let slot = look.slot;
+    for _ in 0..LOGINS_MEANWHILE {
+        let unsaved = save_what_is_left(slot, lease).await;
+        let (stored, state) = look.stored().await?;
+        let held = Held::new(stored, state, unsaved);
+        if let Some(live) = held.usable(slot, look.rejected) {
+            return Ok(slot.publish(live));
+        }
+        if let Some(live) = exchange_and_save(slot, held, lease).await? {
+            return Ok(live);
+        }
+        info!("another login took the token's place; that one is used");
+    }
+    Err(replaced(&slot.id))
 }
 
 /// A look at what others have stored.
 struct Look<'a> {
     slot: &'a Slot,
-    shared: &'a dyn SharedStore,
     rejected: Option<&'a AccessToken>,
 }
 
 impl Look<'_> {
     async fn stored(&self) -> Result<(OAuthToken, Option<TokenState>), ManagerError> {
-        Ok((read(self.slot).await?, self.shared.state(&self.slot.id).await?))
+        let stored = read(self.slot).await?;
+        let state = match self.slot.manager.store().shared() {
+            Some(shared) => shared.state(&self.slot.id).await?,
+            None => None,
+        };
+        Ok((stored, state))
     }
 
     async fn usable(&self) -> Result<Option<Arc<LiveToken>>, ManagerError> {
@@ -134,7 +139,8 @@ struct Held {
 
 impl Held {
     fn new(stored: OAuthToken, state: Option<TokenState>, unsaved: Option<Unsaved>) -> Self {
-        let unsaved = unsaved.map(|unsaved| unsaved.token);
+        // What was issued to an earlier login is of no use to a newer one.
+        let unsaved = unsaved.filter(|unsaved| unsaved.is_of(&stored)).map(|unsaved| unsaved.token);
         Self { stored, unsaved, state: state.unwrap_or_default() }
     }
 
@@ -177,31 +183,29 @@ impl Held {
 
 const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
 
-/// Asks the provider, stores what it answers, and only then publishes it.
+/// Asks the provider, stores what it answers, and only then publishes it; `None` if another login
+/// took the token's place meanwhile.
 async fn exchange_and_save(
     slot: &Slot,
     held: Held,
     lease: Option<&Lease>,
-) -> Result<Arc<LiveToken>, ManagerError> {
+) -> Result<Option<Arc<LiveToken>>, ManagerError> {
     let manager = &slot.manager;
-    let reply = exchange(slot, held.token(), &held.state).await?;
+    let server = place::accounts_server(&manager.0.settings, held.token(), Some(&held.state))?;
+    let Some(reply) = exchange(slot, &held, &server).await? else { return Ok(None) };
     let now = manager.now();
-    let token = issued(slot, held.token(), &reply, now.plus(reply.expires_in))?;
-    let mut state = held.state;
+    let token = issued(slot, &held, &server, &reply, now.plus(reply.expires_in));
 
     let unsaved = Unsaved { expected: held.stored, token: token.clone() };
     slot.memory().unsaved = Some(unsaved.clone());
-    let outcome = save(manager, &unsaved, lease).await;
-    let saved = match outcome {
+    let saved = match save(manager, &unsaved, lease).await {
         Save::Done(_) => {
             slot.memory().unsaved = None;
             true
         }
-        Save::Superseded(winner) => {
+        Save::Superseded(_) => {
             slot.memory().unsaved = None;
-            info!("another login took the token's place; that one is used");
-            let live = Held::new(winner, None, None).usable(slot, None);
-            return live.map(|live| slot.publish(live)).ok_or_else(|| replaced(slot));
+            return Ok(None);
         }
         Save::Gone => {
             slot.memory().unsaved = None;
@@ -215,18 +219,22 @@ async fn exchange_and_save(
     };
     info!(saved, rotated = reply.refresh_token.is_some(), "refreshed");
 
-    state.refreshed_at = Some(now);
-    state.status = TokenStatus::Active;
-    state.throttled_until = None;
-    if !reply.scopes.is_empty() {
-        state.scopes.clone_from(&reply.scopes);
-    }
+    let note = |state: &mut TokenState| {
+        state.refreshed_at = Some(now);
+        state.status = TokenStatus::Active;
+        state.throttled_until = None;
+        if !reply.scopes.is_empty() {
+            state.scopes.clone_from(&reply.scopes);
+        }
+    };
+    let mut state = held.state;
+    note(&mut state);
     if saved {
-        write_state(slot, &state).await;
+        update_state(slot, note).await;
     }
     let unsaved = (!saved).then(|| token.clone());
     let live = Held { stored: token, unsaved, state }.usable(slot, None);
-    live.map(|live| slot.publish(live)).ok_or_else(|| {
+    live.map(|live| Some(slot.publish(live))).ok_or_else(|| {
         ManagerError::new(
             ManagerErrorKind::Provider,
             format!("token {}: the provider issued a token that has expired", slot.id),
@@ -237,106 +245,104 @@ async fn exchange_and_save(
 /// What is stored after this reply: fields that it lacks, the refresh token above all, stay.
 fn issued(
     slot: &Slot,
-    stored: &OAuthToken,
+    held: &Held,
+    server: &AccountsServer,
     reply: &TokenReply,
     expires_at: Timestamp,
-) -> Result<OAuthToken, ManagerError> {
-    let mut token = stored.clone().with_access_token(reply.access_token.clone(), expires_at);
+) -> OAuthToken {
+    let mut token = held.token().clone().with_access_token(reply.access_token.clone(), expires_at);
     if let Some(refresh_token) = &reply.refresh_token {
         token = token.with_refresh_token(refresh_token.clone());
     }
-    if token.api_domain().is_none() {
-        let settings = &slot.manager.0.settings;
-        let domain = match &reply.api_domain {
-            Some(domain) if settings.environment.is_none() => domain.clone(),
-            Some(_) | None => place::api_domain(settings, &token, None),
-        };
-        token = token.with_api_domain(domain)?;
+    if token.api_domain().is_some() {
+        return token;
     }
-    Ok(token)
+    let settings = &slot.manager.0.settings;
+    let domain =
+        place::issued_domain(settings, &token, &held.state, server, reply.api_domain.as_deref());
+    // What is wrong with a domain must not cost the tokens.
+    token.clone().with_api_domain(domain).unwrap_or(token)
 }
 
-/// One request to the accounts server, and what its refusal means for the next caller.
+/// One request to the accounts server, and what its refusal means for the next caller; `None` if
+/// another login took the token's place meanwhile.
 async fn exchange(
     slot: &Slot,
-    stored: &OAuthToken,
-    state: &TokenState,
-) -> Result<TokenReply, ManagerError> {
+    held: &Held,
+    server: &AccountsServer,
+) -> Result<Option<TokenReply>, ManagerError> {
     let manager = &slot.manager;
-    if let Some(until) = state.throttled_until
+    let token = held.token();
+    if let Some(until) = held.state.throttled_until
         && manager.now() < until
     {
         return Err(ManagerError::throttled(&slot.id, until));
     }
-    let server = place::accounts_server(&manager.0.settings, stored, Some(state))?;
-    let Some(refresh_token) = stored.refresh_token() else {
-        return match (stored.grant_token(), client(slot, stored)) {
-            (Some(code), Ok(client)) => {
-                let request = CodeExchange {
-                    client: &client,
-                    code,
-                    redirect_url: stored.redirect_url(),
-                    pkce: None,
-                };
-                Ok(manager.0.oauth.exchange_code(&server, &request).await?)
-            }
-            (Some(_), Err(error)) => Err(error),
-            (None, _) => {
-                slot.forget_any();
-                Err(ManagerError::needs_login(&slot.id, "it has nothing that could renew it"))
-            }
-        };
-    };
-    if slot.memory().refused.as_ref() == Some(refresh_token) {
-        return Err(ManagerError::needs_login(&slot.id, "its refresh token was refused before"));
+    let refused_before =
+        slot.memory().refused.as_ref().is_some_and(|refused| refused.answers(server, token));
+    if refused_before {
+        return Err(ManagerError::needs_login(&slot.id, "its grant was refused before"));
     }
-    let client = client(slot, stored)?;
+    let oauth = &manager.0.oauth;
     debug!(%server, "asking the accounts server");
-    match manager.0.oauth.refresh(&server, &client, refresh_token).await {
-        Ok(reply) => Ok(reply),
-        Err(error) => Err(refused(slot, stored, state.clone(), error).await),
+    let answer = match (token.refresh_token(), token.grant_token()) {
+        (Some(refresh_token), _) => {
+            oauth.refresh(server, &client(slot, token)?, refresh_token).await
+        }
+        (None, Some(code)) => {
+            let client = &client(slot, token)?;
+            let redirect_url = token.redirect_url();
+            let exchange = CodeExchange { client, code, redirect_url, pkce: None };
+            oauth.exchange_code(server, &exchange).await
+        }
+        (None, None) => {
+            slot.forget_any();
+            let why = "it has nothing that could renew it";
+            return Err(ManagerError::needs_login(&slot.id, why));
+        }
+    };
+    match answer {
+        Ok(reply) => Ok(Some(reply)),
+        Err(error) => match refused(slot, held, server, error).await {
+            Some(error) => Err(error),
+            None => Ok(None),
+        },
     }
 }
 
-/// Remembers what the provider's refusal means, for this process and in the store.
+/// Remembers what the provider's refusal means, for this process and in the store; `None` if what
+/// it refused is not what is stored any more.
 async fn refused(
     slot: &Slot,
-    stored: &OAuthToken,
-    mut state: TokenState,
+    held: &Held,
+    server: &AccountsServer,
     error: OAuthError,
-) -> ManagerError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else is worth remembering")]
-    match error.kind() {
-        OAuthErrorKind::NeedsLogin => {
-            // Somebody may have logged in or refreshed with rotation in between.
-            let now_stored = slot.manager.store().find_token_by_id(&slot.id).await;
-            if matches!(&now_stored, Ok(Some(token)) if token.refresh_token() != stored.refresh_token())
-            {
-                return replaced(slot);
-            }
-            slot.memory().refused = stored.refresh_token().cloned();
-            slot.forget_any();
-            state.status = TokenStatus::NeedsLogin;
-            write_state(slot, &state).await;
-            error.into()
-        }
-        OAuthErrorKind::Throttled => {
-            let until = slot
-                .manager
-                .now()
-                .plus(error.retry_after().unwrap_or(Duration::from_secs(10 * 60)));
-            state.throttled_until = Some(until);
-            write_state(slot, &state).await;
-            ManagerError::throttled(&slot.id, until)
-        }
-        _ => error.into(),
+) -> Option<ManagerError> {
+    let kind = error.kind();
+    let dead = matches!(kind, OAuthErrorKind::NeedsLogin | OAuthErrorKind::CodeExpiredOrUsed);
+    if !dead && kind != OAuthErrorKind::Throttled {
+        return Some(error.into());
     }
+    // Somebody may have logged in or refreshed with rotation in between.
+    let now_stored = slot.manager.store().find_token_by_id(&slot.id).await;
+    if matches!(&now_stored, Ok(Some(token)) if !same_grant(token, &held.stored)) {
+        return None;
+    }
+    if dead {
+        slot.memory().refused = Some(Refused { by: server.clone(), token: held.token().clone() });
+        slot.forget_any();
+        update_state(slot, |state| state.status = TokenStatus::NeedsLogin).await;
+        return Some(error.into());
+    }
+    let until = slot.manager.now().plus(error.retry_after().unwrap_or(THROTTLE_WINDOW));
+    update_state(slot, |state| state.throttled_until = Some(until)).await;
+    Some(ManagerError::throttled(&slot.id, until))
 }
 
-fn replaced(slot: &Slot) -> ManagerError {
+pub(crate) fn replaced(id: &TokenId) -> ManagerError {
     ManagerError::new(
         ManagerErrorKind::Store,
-        format!("token {}: it was replaced while it was refreshed", slot.id),
+        format!("token {id}: others replaced it again and again meanwhile"),
     )
     .with_hint("try again")
 }
@@ -366,11 +372,16 @@ async fn save_what_is_left(slot: &Slot, lease: Option<&Lease>) -> Option<Unsaved
     None
 }
 
-/// Writes state, where the store has any. It can be done without, so a failure is only logged.
-pub(crate) async fn write_state(slot: &Slot, state: &TokenState) {
-    if let Some(shared) = slot.manager.store().shared()
-        && let Err(error) = shared.write_state(&slot.id, state).await
-    {
+/// Changes what is known of the token, where the store keeps that: as it is now, so that what
+/// others have written since stays. It can be done without, so a failure is only logged.
+pub(crate) async fn update_state(slot: &Slot, change: impl FnOnce(&mut TokenState) + Send) {
+    let Some(shared) = slot.manager.store().shared() else { return };
+    let written = async {
+        let mut state = shared.state(&slot.id).await?.unwrap_or_default();
+        change(&mut state);
+        shared.write_state(&slot.id, &state).await
+    };
+    if let Err(error) = written.await {
         warn!(%error, "what is known of the token could not be written");
     }
 }

@@ -8,7 +8,9 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use tokenkeep_core::{AccessToken, OAuthToken, RefreshToken, TokenId};
+use tokenkeep_core::{AccessToken, OAuthToken, TokenId};
+use tokenkeep_oauth::AccountsServer;
+use tokio::task::AbortHandle;
 
 use crate::{LiveToken, ManagerError, TokenManager, manager::finish, refresh};
 
@@ -19,17 +21,23 @@ pub(crate) struct Slot {
     pub(crate) id: TokenId,
     pub(crate) manager: TokenManager,
     current: ArcSwapOption<LiveToken>,
-    flight: Mutex<Option<Flight>>,
-    memory: Mutex<Memory>,
+    flight: Mutex<Option<(Flight, AbortHandle)>>,
+    memory: Arc<Mutex<Memory>>,
 }
 
-/// What a refresh leaves for the next one.
+/// What a refresh leaves for the next one. The manager keeps it when all handles are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// Issued and not stored yet: what was stored before, and what is to take its place.
     pub(crate) unsaved: Option<Unsaved>,
     /// Refused by the provider as no longer valid.
-    pub(crate) refused: Option<RefreshToken>,
+    pub(crate) refused: Option<Refused>,
+}
+
+impl Memory {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unsaved.is_none() && self.refused.is_none()
+    }
 }
 
 /// A token that was issued and could not be stored.
@@ -39,15 +47,41 @@ pub(crate) struct Unsaved {
     pub(crate) token: OAuthToken,
 }
 
+impl Unsaved {
+    /// Whether it was issued to the grant that is stored.
+    pub(crate) fn is_of(&self, stored: &OAuthToken) -> bool {
+        self.expected.refresh_token() == stored.refresh_token()
+    }
+
+    /// Whether the refresh token that is stored was replaced by another one.
+    pub(crate) fn rotates(&self) -> bool {
+        self.expected.refresh_token() != self.token.refresh_token()
+    }
+}
+
+/// A grant that an accounts server refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) by: AccountsServer,
+    pub(crate) token: OAuthToken,
+}
+
+impl Refused {
+    /// Whether asking `server` to renew `token` would be the same question again.
+    pub(crate) fn answers(&self, server: &AccountsServer, token: &OAuthToken) -> bool {
+        self.by == *server && same_grant(&self.token, token)
+    }
+}
+
+/// Whether both are renewed with the same secret.
+pub(crate) fn same_grant(a: &OAuthToken, b: &OAuthToken) -> bool {
+    a.refresh_token() == b.refresh_token()
+        && (a.refresh_token().is_some() || a.grant_token() == b.grant_token())
+}
+
 impl Slot {
-    pub(crate) fn new(id: TokenId, manager: TokenManager) -> Self {
-        Self {
-            id,
-            manager,
-            current: ArcSwapOption::empty(),
-            flight: Mutex::new(None),
-            memory: Mutex::default(),
-        }
+    pub(crate) fn new(id: TokenId, manager: TokenManager, memory: Arc<Mutex<Memory>>) -> Self {
+        Self { id, manager, current: ArcSwapOption::empty(), flight: Mutex::new(None), memory }
     }
 
     /// The token in memory, if it need not be renewed yet.
@@ -89,27 +123,18 @@ impl Slot {
     /// `rejected` is an access token that is of no use, whatever its expiry says.
     pub(crate) fn flight(self: &Arc<Self>, rejected: Option<AccessToken>) -> Flight {
         let mut under_way = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = &*under_way {
+        // However a task has ended, by a panic or its runtime's end too: the next caller starts
+        // another.
+        if let Some((flight, task)) = &*under_way
+            && !task.is_finished()
+        {
             return flight.clone();
         }
         let slot = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            let landing = Landing(Arc::clone(&slot));
-            let result = refresh::run(&slot, rejected.as_ref()).await;
-            drop(landing);
-            result
-        });
+        let task = tokio::spawn(async move { refresh::run(&slot, rejected.as_ref()).await });
+        let handle = task.abort_handle();
         let flight = finish(task).boxed().shared();
-        *under_way = Some(flight.clone());
+        *under_way = Some((flight.clone(), handle));
         flight
-    }
-}
-
-/// Ends a flight, also when its task panics: whoever comes next starts another.
-struct Landing(Arc<Slot>);
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        *self.0.flight.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

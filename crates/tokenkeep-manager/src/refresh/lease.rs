@@ -31,8 +31,11 @@ pub(super) struct Held<'a> {
 }
 
 /// Takes the lease of the slot's token, or waits until `look` finds a usable one.
-pub(super) async fn take_lease<'a>(look: &Look<'a>) -> Result<Leased<'a>, ManagerError> {
-    let &Look { slot, shared, .. } = look;
+pub(super) async fn take_lease<'a>(
+    look: &Look<'_>,
+    shared: &'a dyn SharedStore,
+) -> Result<Leased<'a>, ManagerError> {
+    let slot = look.slot;
     let settings = &slot.manager.0.settings;
     let give_up = tokio::time::Instant::now() + settings.deadline;
     let mut pause = LOOK_FIRST;

@@ -1,9 +1,9 @@
-//! Storing what was issued: compare-and-swap where the store has it, tried again while that can
-//! help, read back where the outcome is unknown.
+//! Storing what was issued: compare-and-swap, tried again while that can help, read back where the
+//! outcome is unknown.
 
 use std::time::Duration;
 
-use tokenkeep_core::{Lease, OAuthToken, Outcome, Replaced, StoreError};
+use tokenkeep_core::{Lease, OAuthToken, Outcome, Replaced, StoreError, StoreErrorKind};
 use tracing::{debug, warn};
 
 use crate::{TokenManager, slot::Unsaved};
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) enum Save {
     /// It is stored, as this.
     Done(OAuthToken),
-    /// A newer login took the token's place: this is stored.
+    /// A newer login, or whoever has the lease now, took the token's place: this is stored.
     Superseded(OAuthToken),
     /// The token was deleted.
     Gone,
@@ -27,46 +27,86 @@ pub(crate) enum Save {
 /// Stores `unsaved`.
 pub(crate) async fn save(manager: &TokenManager, unsaved: &Unsaved, lease: Option<&Lease>) -> Save {
     let mut expected = unsaved.expected.clone();
+    let mut fence = lease;
     let mut attempt = 1;
     loop {
-        let error = match once(manager, &expected, &unsaved.token, lease).await {
+        let answer = once(manager, &expected, &unsaved.token, fence).await;
+        let error = match answer {
             Ok(Replaced::Saved(stored)) => return Save::Done(stored),
-            Ok(Replaced::Changed(Some(stored)) | Replaced::LeaseLost(Some(stored))) => {
-                if holds(&stored, &unsaved.token) {
-                    return Save::Done(stored);
+            Ok(Replaced::Changed(Some(stored))) => match unsaved.beside(stored) {
+                // An SDK wrote to the same grant. What was issued to us is newer.
+                Beside::SameGrant(stored) => {
+                    debug!("the token was changed by another writer; saving over that");
+                    expected = stored;
+                    others_wrote()
                 }
-                if stored.refresh_token() != unsaved.expected.refresh_token() {
+                Beside::Settled(save) => return save,
+            },
+            Ok(Replaced::LeaseLost(Some(stored))) => match unsaved.beside(stored) {
+                // Its new holder has stored an access token that is newer than ours.
+                Beside::SameGrant(stored) if stored != expected && !unsaved.rotates() => {
                     return Save::Superseded(stored);
                 }
-                // An SDK wrote to the same grant. What was issued to us is newer.
-                debug!("the token was changed by another writer; saving over that");
-                expected = stored;
-                if attempt == ATTEMPTS {
-                    return Save::Superseded(expected);
+                // It has stored nothing yet, or does not have the refresh token that took the
+                // place of the stored one. Ours must not be lost, and the comparison suffices.
+                Beside::SameGrant(stored) => {
+                    warn!("the lease has passed to another holder; saving without it");
+                    expected = stored;
+                    fence = None;
+                    others_wrote()
                 }
-                attempt += 1;
-                continue;
-            }
-            Ok(_) => return Save::Gone,
-            Err(error) => error,
-        };
-        match error.outcome() {
-            Outcome::NotApplied => {}
-            Outcome::Unknown => match read(manager, &expected).await {
-                Ok(Some(stored)) if holds(&stored, &unsaved.token) => return Save::Done(stored),
-                Ok(Some(stored)) => expected = stored,
-                Ok(None) => return Save::Gone,
-                Err(error) => debug!(%error, "and it cannot be read back"),
+                Beside::Settled(save) => return save,
             },
-            Outcome::Final | _ => return Save::Failed(error),
-        }
+            Ok(_) => return Save::Gone,
+            Err(error) => {
+                match error.outcome() {
+                    Outcome::NotApplied => {}
+                    Outcome::Unknown => match read(manager, &expected).await {
+                        Ok(Some(stored)) => match unsaved.beside(stored) {
+                            Beside::SameGrant(stored) => expected = stored,
+                            Beside::Settled(save) => return save,
+                        },
+                        Ok(None) => return Save::Gone,
+                        Err(error) => debug!(%error, "and it cannot be read back"),
+                    },
+                    Outcome::Final | _ => return Save::Failed(error),
+                }
+                if attempt < ATTEMPTS {
+                    warn!(%error, attempt, "saving again");
+                    tokio::time::sleep(PAUSE * 2u32.pow(attempt - 1)).await;
+                }
+                error
+            }
+        };
         if attempt == ATTEMPTS {
             return Save::Failed(error);
         }
-        warn!(%error, attempt, "saving again");
-        tokio::time::sleep(PAUSE * 2u32.pow(attempt - 1)).await;
         attempt += 1;
     }
+}
+
+/// What is stored, where something else was expected, beside what is to be stored.
+enum Beside {
+    /// Something else of the same grant.
+    SameGrant(OAuthToken),
+    /// It is what was to be stored, or of a newer grant.
+    Settled(Save),
+}
+
+impl Unsaved {
+    fn beside(&self, stored: OAuthToken) -> Beside {
+        if holds(&stored, &self.token) {
+            Beside::Settled(Save::Done(stored))
+        } else if self.is_of(&stored) {
+            Beside::SameGrant(stored)
+        } else {
+            Beside::Settled(Save::Superseded(stored))
+        }
+    }
+}
+
+fn others_wrote() -> StoreError {
+    StoreError::new(StoreErrorKind::Busy, "another writer changed the token each time")
 }
 
 async fn once(
@@ -75,9 +115,15 @@ async fn once(
     token: &OAuthToken,
     lease: Option<&Lease>,
 ) -> Result<Replaced, StoreError> {
-    match manager.store().shared() {
-        Some(shared) => shared.replace_token(expected, token, lease).await,
-        None => manager.store().save_token(token).await.map(Replaced::Saved),
+    if let Some(shared) = manager.store().shared() {
+        return shared.replace_token(expected, token, lease).await;
+    }
+    // As near as six methods come to it.
+    match read(manager, expected).await? {
+        Some(stored) if stored == *expected => {
+            manager.store().save_token(token).await.map(Replaced::Saved)
+        }
+        stored => Ok(Replaced::Changed(stored)),
     }
 }
 

@@ -1,14 +1,16 @@
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use tokenkeep_core::{ListStore, RefreshToken, TokenStatus, TokenStore};
+use tokenkeep_core::{
+    GrantToken, ListStore, OAuthToken, Operation, RefreshToken, TokenStatus, TokenStore,
+};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::{ManagerErrorKind, TokenHandle};
+use tokenkeep_manager::{Login, ManagerErrorKind, TokenHandle};
 use tokenkeep_store_file::FileConfig;
 use tokenkeep_store_sqlite::SqliteConfig;
-use tokenkeep_testkit::ManualClock;
+use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::sync::Barrier;
 
-use crate::scene::{HOUR, START, Scene, manager};
+use crate::scene::{HOUR, START, Scene, client, manager};
 
 /// Has `tasks` tasks ask for a token at the same moment.
 async fn storm(handles: Vec<TokenHandle>) {
@@ -283,4 +285,117 @@ async fn a_caller_does_not_wait_beyond_the_deadline() {
     scene.clock.advance(HOUR);
     let handle = impatient.handle_by_id(alice.id()).await.unwrap();
     assert_eq!(handle.access_token().await.unwrap_err().kind(), ManagerErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn what_is_stored_is_read_again_under_the_lease() {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
+    let scene = Scene::with_store(clock, store.clone()).await;
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let before = scene.refreshes();
+    // It has seen that the token has expired, and takes the lease.
+    let gate = store.stop_next(Operation::Lease, When::Before);
+    let caller = tokio::spawn({
+        let alice = alice.clone();
+        async move { alice.access_token().await }
+    });
+    gate.reached().await;
+    let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+    let theirs = other.access_token().await.unwrap();
+    gate.open();
+    assert_eq!(caller.await.unwrap().unwrap().access_token(), theirs.access_token());
+    assert_eq!(scene.refreshes(), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_is_saved_though_nobody_waits_for_it() {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
+    let scene = Scene::with_store(clock, store.clone()).await;
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let started = store.stop_next(Operation::Lease, When::Before);
+    let saved = store.stop_next(Operation::ReplaceToken, When::After);
+    let caller = tokio::spawn({
+        let alice = alice.clone();
+        async move { alice.access_token().await }
+    });
+    started.reached().await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    started.open();
+    tokio::time::timeout(Duration::from_secs(10), saved.reached()).await.unwrap();
+    saved.open();
+}
+
+#[test]
+fn a_refresh_whose_runtime_has_ended_is_begun_again_in_another() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let lasting = tokio::runtime::Runtime::new().unwrap();
+    let (scene, alice) = lasting.block_on(async {
+        let scene = Scene::new().await;
+        let alice = scene.user("alice@example.com").await;
+        (scene, alice)
+    });
+    scene.clock.advance(HOUR);
+    let ending = runtime();
+    ending.block_on(async {
+        let mut asked = pin!(alice.access_token());
+        let pending = poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending()));
+        assert!(pending.await);
+    });
+    // The refresh was never so much as looked at.
+    drop(ending);
+    lasting.block_on(alice.access_token()).unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_when_no_handle_is_left() {
+    let scene = Scene::new().await;
+    let user = scene.new_user("alice@example.com");
+    let code = GrantToken::new(user.grant_token).unwrap();
+    scene.manager.log_in(Login::grant_token(client(), code.clone())).await.unwrap();
+    let dead_code = OAuthToken::from_grant_token(client(), code);
+    let dead_token = RefreshToken::new("test-refresh-token-of-nobody").unwrap();
+    let dead_token = OAuthToken::from_refresh_token(client(), dead_token);
+    for (token, grant) in [(dead_code, "authorization_code"), (dead_token, "refresh_token")] {
+        scene.store.delete_tokens().await.unwrap();
+        let id = scene.store.save_token(&token).await.unwrap().id().unwrap().clone();
+        let before = scene.emulator.stats().token_requests_of(grant);
+        for _ in 0..3 {
+            let handle = scene.manager.handle_by_id(&id).await.unwrap();
+            let error = handle.access_token().await.unwrap_err();
+            assert_eq!(error.kind(), ManagerErrorKind::NeedsLogin);
+        }
+        assert_eq!(scene.emulator.stats().token_requests_of(grant), before + 1, "{grant}");
+        let state = scene.store.shared().unwrap().state(&id).await.unwrap().unwrap();
+        assert_eq!(state.status, TokenStatus::NeedsLogin);
+    }
+}
+
+#[tokio::test]
+async fn a_login_made_while_the_old_token_is_refused_is_used_at_once() {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
+    let scene = Scene::with_store(clock, store.clone()).await;
+    let alice = scene.user("alice@example.com").await;
+    scene.emulator.reset();
+    scene.clock.advance(HOUR);
+    let user = scene.new_user("alice@example.com");
+    // The first look, the look under the lease, and the look after the refusal.
+    let gate = store.stop_nth(Operation::FindTokenById, 3, When::Before);
+    let caller = tokio::spawn({
+        let alice = alice.clone();
+        async move { alice.access_token().await }
+    });
+    gate.reached().await;
+    let code = GrantToken::new(user.grant_token).unwrap();
+    let login = scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap();
+    gate.open();
+    let live = caller.await.unwrap().unwrap();
+    assert_eq!(Some(live.access_token()), login.token.access_token());
+    let state = scene.store.shared().unwrap().state(alice.id()).await.unwrap().unwrap();
+    assert_eq!(state.status, TokenStatus::Active);
 }

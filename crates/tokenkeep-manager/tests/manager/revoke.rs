@@ -1,8 +1,11 @@
-use tokenkeep_core::{GrantToken, TokenStatus};
+use std::sync::Arc;
+
+use tokenkeep_core::{GrantToken, ListStore, OAuthToken, Operation, TokenStatus};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, Revoked};
+use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 
-use crate::scene::{Scene, client};
+use crate::scene::{START, Scene, client};
 
 #[tokio::test]
 async fn a_revoked_token_ends_at_the_provider_and_here() {
@@ -53,4 +56,35 @@ async fn what_is_revoked_already_is_ended_here() {
     scene.emulator.reset();
     assert_eq!(scene.manager.revoke(alice.id()).await.unwrap(), Revoked::Already);
     assert!(!scene.stored(alice.id()).await.has_token());
+}
+
+#[tokio::test]
+async fn a_login_during_a_revocation_is_revoked_too() {
+    for shared in [true, false] {
+        let clock = Arc::new(ManualClock::new(START));
+        let mut store = FaultyStore::new(ListStore::with_clock(clock.clone()));
+        if !shared {
+            store = store.without_shared();
+        }
+        let scene = Scene::with_store(clock, Arc::new(store.clone())).await;
+        let alice = scene.user("alice@example.com").await;
+        let gate = if shared {
+            store.stop_next(Operation::ReplaceToken, When::Before)
+        } else {
+            // The second one is the look before it is deleted.
+            store.stop_nth(Operation::FindTokenById, 2, When::Before)
+        };
+        let revoking = tokio::spawn({
+            let (manager, id) = (scene.manager.clone(), alice.id().clone());
+            async move { manager.revoke(&id).await }
+        });
+        gate.reached().await;
+        let code = GrantToken::new(scene.new_user("alice@example.com").grant_token).unwrap();
+        scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap();
+        gate.open();
+        assert_eq!(revoking.await.unwrap().unwrap(), Revoked::Now);
+        assert_eq!(scene.emulator.stats().revocations, 2, "shared: {shared}");
+        let left = scene.store.get_tokens().await.unwrap();
+        assert!(!left.iter().any(OAuthToken::has_token), "shared: {shared}");
+    }
 }

@@ -2,12 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{ListStore, OAuthToken, Operation, StoreErrorKind, TokenStore};
+use tokenkeep_core::{
+    GrantToken, ListStore, OAuthToken, Operation, StoreErrorKind, TokenId, TokenStore,
+};
 use tokenkeep_emulator::Config;
-use tokenkeep_manager::TokenHandle;
+use tokenkeep_manager::{LiveToken, Login, ManagerError, ManagerErrorKind, TokenHandle};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokio::task::JoinHandle;
 
-use crate::scene::{HOUR, START, Scene};
+use crate::scene::{HOUR, START, Scene, client};
+
+/// Longer than a lease lives.
+const LEASE: Duration = Duration::from_secs(11);
 
 type Faulty = Arc<FaultyStore<ListStore>>;
 
@@ -93,4 +99,117 @@ async fn an_sdk_that_writes_in_between_loses_nothing_of_ours_or_its_own() {
     assert_eq!(stored.access_token(), Some(live.access_token()));
     scene.clock.advance(HOUR);
     alice.access_token().await.unwrap();
+}
+
+fn ask(alice: &TokenHandle) -> JoinHandle<Result<Arc<LiveToken>, ManagerError>> {
+    let alice = alice.clone();
+    tokio::spawn(async move { alice.access_token().await })
+}
+
+#[tokio::test]
+async fn a_login_during_a_refresh_is_not_written_over() {
+    for (shared, lost) in [(true, false), (true, true), (false, false)] {
+        let (scene, store, alice) = rotating_scene(shared).await;
+        let gate = if shared {
+            store.stop_next(Operation::ReplaceToken, When::Before)
+        } else {
+            // The second one is the look before the save.
+            store.stop_nth(Operation::FindTokenById, 2, When::Before)
+        };
+        if lost {
+            store.fail_next(Operation::ReplaceToken, When::After, StoreErrorKind::Unavailable);
+        }
+        let caller = ask(&alice);
+        gate.reached().await;
+        let code = GrantToken::new(scene.new_user("alice@example.com").grant_token).unwrap();
+        let login = scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap().token;
+        assert_eq!(login.id(), Some(alice.id()));
+        gate.open();
+        let live = caller.await.unwrap().unwrap();
+        assert_eq!(scene.stored(alice.id()).await, login, "shared: {shared}, lost: {lost}");
+        assert_eq!(Some(live.access_token()), login.access_token());
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_token_does_not_come_back_by_a_refresh() {
+    for shared in [true, false] {
+        let (scene, store, alice) = rotating_scene(shared).await;
+        let gate = if shared {
+            store.stop_next(Operation::ReplaceToken, When::Before)
+        } else {
+            store.stop_nth(Operation::FindTokenById, 2, When::Before)
+        };
+        let caller = ask(&alice);
+        gate.reached().await;
+        scene.store.delete_token(alice.id()).await.unwrap();
+        gate.open();
+        let error = caller.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ManagerErrorKind::NoToken, "shared: {shared}");
+        assert_eq!(scene.store.get_tokens().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn who_lost_the_lease_does_not_write_over_what_its_new_holder_stored() {
+    let (scene, store, alice) = rotating_scene(true).await;
+    scene.emulator.configure(Config::new().rotate_refresh_tokens(false));
+    let gate = store.stop_next(Operation::ReplaceToken, When::Before);
+    let caller = ask(&alice);
+    gate.reached().await;
+    scene.clock.advance(LEASE);
+    let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+    let theirs = other.access_token().await.unwrap();
+    gate.open();
+    let ours = caller.await.unwrap().unwrap();
+    assert_eq!(ours.access_token(), theirs.access_token());
+    let stored = scene.stored(alice.id()).await;
+    assert_eq!(stored.access_token(), Some(theirs.access_token()));
+}
+
+#[tokio::test]
+async fn who_lost_the_lease_still_stores_the_only_copy_of_a_rotated_token() {
+    let (scene, store, alice) = rotating_scene(true).await;
+    let gate = store.stop_next(Operation::ReplaceToken, When::Before);
+    let caller = ask(&alice);
+    gate.reached().await;
+    scene.clock.advance(LEASE);
+    // The stored refresh token was rotated away: the new holder of the lease can do nothing.
+    let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
+    let error = other.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::NeedsLogin);
+    gate.open();
+    let live = caller.await.unwrap().unwrap();
+    assert!(live.is_saved());
+    let theirs = other.access_token().await.unwrap();
+    assert_eq!(theirs.access_token(), live.access_token());
+    scene.clock.advance(HOUR);
+    other.access_token().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_saved_is_kept_when_no_handle_is_left() {
+    for shared in [true, false] {
+        let (scene, store, alice) = rotating_scene(shared).await;
+        store.fail_all(write(shared), When::Before, StoreErrorKind::Full);
+        let live = alice.access_token().await.unwrap();
+        assert!(!live.is_saved());
+        let refreshes = scene.refreshes();
+        drop(alice);
+        // Many other tokens come and go.
+        for number in 0..200 {
+            let id = TokenId::new(format!("other-{number}")).unwrap();
+            let user = format!("{number}@example.com");
+            let token = OAuthToken::builder().user_name(user).access_token("test-access");
+            let token = token.build().unwrap().with_id(id.clone());
+            store.inner().save_token(&token).await.unwrap();
+            scene.manager.handle_by_id(&id).await.unwrap();
+        }
+        store.heal(write(shared));
+        let again = scene.manager.handle_by_id(live.id()).await.unwrap();
+        let again = again.access_token().await.unwrap();
+        assert!(again.is_saved());
+        assert_eq!(again.access_token(), live.access_token());
+        assert_eq!(scene.refreshes(), refreshes, "shared: {shared}");
+    }
 }
