@@ -150,6 +150,8 @@ struct Work<'a> {
     /// The record as it is stored.
     stored: OAuthToken,
     id: TokenId,
+    /// Who issues its tokens.
+    server: AccountsServer,
     /// Whether this login made the record, so that a failed one takes it away again.
     new: bool,
     state: TokenState,
@@ -200,42 +202,50 @@ impl<'a> Work<'a> {
         if let Some(environment) = login.environment.or(settings.environment) {
             state.environment = Some(environment);
         }
-        Ok(Self { manager, login, stored, id, new, state, began })
+        let server = place::accounts_server(settings, &stored, Some(&state))?;
+        state.accounts_server = Some(server.to_string());
+        if state.data_center.is_none() {
+            let known = DataCenter::of_accounts_server(&server);
+            state.data_center = known.map(|data_center| data_center.code().to_owned());
+        }
+        let work = Self { manager, login, stored, id, server, new, state, began };
+        // However this login goes on: what it leaves must not be sent to another server.
+        if work.new || matches!(login.grant, Grant::Issued(_)) {
+            work.write_state().await;
+        }
+        Ok(work)
     }
 
     async fn run(mut self) -> Result<LoggedIn, ManagerError> {
-        let already = matches!(self.login.grant, Grant::Code(_))
-            && (self.stored.refresh_token().is_some() || self.stored.access_token().is_some());
-        let warning = if already {
+        if matches!(self.login.grant, Grant::Code(_))
+            && (self.stored.refresh_token().is_some() || self.stored.access_token().is_some())
+        {
             info!(token = %self.id, "this grant was exchanged before; its token is used");
-            None
-        } else {
-            let (reply, at) = match self.reply().await {
-                Ok(reply) => reply,
-                Err(error) => {
-                    self.take_back(&error).await;
-                    return Err(error);
-                }
-            };
-            self.keep(&reply, at).await?;
-            self.find_out_who(&reply).await?
+            let handle = self.manager.handle_of(&self.stored)?;
+            return Ok(LoggedIn { token: self.stored, handle, warning: None });
+        }
+        let (reply, at) = match self.reply().await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.take_back(&error).await;
+                return Err(error);
+            }
         };
+        self.keep(&reply, at).await?;
+        let warning = self.find_out_who(&reply).await?;
         self.write_state().await;
         let handle = self.manager.handle_of(&self.stored)?;
-        if !already {
-            // What is in memory is of an earlier login.
-            self.manager.slot(&self.id).forget_any();
-        }
+        // What is in memory is of an earlier login.
+        self.manager.slot(&self.id).forget_any();
         info!(token = %self.id, "logged in");
         Ok(LoggedIn { token: self.stored, handle, warning })
     }
 
     /// The tokens and when they were issued: asks for them, unless the login has brought them.
-    async fn reply(&mut self) -> Result<(TokenReply, Timestamp), ManagerError> {
-        let settings = &self.manager.0.settings;
-        let server = place::accounts_server(settings, &self.stored, Some(&self.state))?;
+    async fn reply(&self) -> Result<(TokenReply, Timestamp), ManagerError> {
+        let server = &self.server;
         let oauth = &self.manager.0.oauth;
-        let reply = match &self.login.grant {
+        Ok(match &self.login.grant {
             Grant::Code(code) => {
                 let exchange = CodeExchange {
                     client: &self.login.client,
@@ -243,26 +253,28 @@ impl<'a> Work<'a> {
                     redirect_url: self.login.redirect_url.as_deref(),
                     pkce: self.login.pkce.as_ref(),
                 };
-                (oauth.exchange_code(&server, &exchange).await?, self.manager.now())
+                (oauth.exchange_code(server, &exchange).await?, self.manager.now())
             }
             Grant::Refresh(token) => {
-                let reply = oauth.refresh(&server, &self.login.client, token).await?;
+                let reply = oauth.refresh(server, &self.login.client, token).await?;
                 (reply, self.manager.now())
             }
             Grant::Issued(reply) => (TokenReply::clone(reply), self.began),
-        };
-        self.state.accounts_server = Some(server.to_string());
-        if self.state.data_center.is_none() {
-            self.state.data_center =
-                DataCenter::of_accounts_server(&server).map(|found| found.code().to_owned());
-        }
-        Ok(reply)
+        })
     }
 
     /// Stores what was issued. Should that fail for good, the caller gets the only copy.
     async fn keep(&mut self, reply: &TokenReply, now: Timestamp) -> Result<(), ManagerError> {
-        let token =
-            with_reply(self.stored.clone(), reply, now).with_api_domain(self.api_domain(reply))?;
+        let domain = place::issued_domain(
+            &self.manager.0.settings,
+            &self.stored,
+            &self.state,
+            &self.server,
+            reply.api_domain.as_deref(),
+        );
+        let token = with_reply(self.stored.clone(), reply, now);
+        // What is wrong with a domain must not cost the tokens.
+        let token = token.clone().with_api_domain(domain).unwrap_or(token);
         if token != self.stored {
             let unsaved = Unsaved { expected: self.stored.clone(), token };
             self.stored = match save(self.manager, &unsaved, None).await {
@@ -313,27 +325,6 @@ impl<'a> Work<'a> {
     async fn save_again(&self, token: OAuthToken) -> Result<OAuthToken, ManagerError> {
         let saved = self.manager.store().save_token(&token).await;
         saved.map_err(|error: StoreError| ManagerError::from(error).with_unsaved(token))
-    }
-
-    /// Where API calls go: the environment that was asked for wins over what the reply says.
-    fn api_domain(&self, reply: &TokenReply) -> String {
-        let settings = &self.manager.0.settings;
-        match (&settings.api_domain, self.state.environment, &reply.api_domain) {
-            (Some(configured), _, _) => configured.to_string(),
-            (None, None, Some(replied)) => replied.clone(),
-            (None, Some(environment), replied) => {
-                // Only a server of Zoho's says which domain the environment has; what another
-                // one issues is not sent there.
-                let data_center = place::data_center(settings, &self.stored, Some(&self.state));
-                let at_zoho = self.state.accounts_server.as_deref()
-                    == Some(data_center.accounts_server().as_str());
-                match replied {
-                    Some(replied) if !at_zoho => replied.clone(),
-                    Some(_) | None => data_center.api_domain(environment).to_owned(),
-                }
-            }
-            (None, _, None) => place::api_domain(settings, &self.stored, Some(&self.state)),
-        }
     }
 
     async fn write_state(&self) {

@@ -273,3 +273,35 @@ async fn where_issued_tokens_belong_is_remembered() {
     assert_eq!(state.accounts_server.as_deref(), Some(scene.emulator.url()));
     assert_eq!(token.api_domain(), Some(scene.emulator.url()));
 }
+
+#[tokio::test]
+async fn where_a_login_belongs_is_remembered_though_its_answer_was_lost() {
+    let scene = Scene::new().await;
+    let user = scene.new_user("alice@example.com");
+    let fault = Fault::dropping("/oauth/v2/token", DropWhen::After);
+    scene.emulator.configure(Config::new().fail_next([fault]));
+    // This manager knows no server but Zoho's.
+    let manager = TokenManager::builder(scene.store.clone()).clock(scene.clock.clone());
+    let manager = manager.build().unwrap();
+    let login = Login::refresh_token(client(), RefreshToken::new(user.refresh_token).unwrap())
+        .accounts_server(AccountsServer::parse(scene.emulator.url()).unwrap());
+    let error = manager.log_in(login).await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::Network);
+    let [stored] = &scene.store.get_tokens().await.unwrap()[..] else { panic!("one token") };
+    let handle = manager.handle_by_id(stored.id().unwrap()).await.unwrap();
+    let live = handle.access_token().await.unwrap();
+    assert_eq!(live.api_domain(), scene.emulator.url());
+}
+
+#[tokio::test]
+async fn a_grant_that_was_taken_before_stays_where_it_is() {
+    let scene = Scene::new().await;
+    let user = scene.new_user("alice@example.com");
+    let login = || Login::grant_token(client(), code(&user.grant_token));
+    let token = scene.manager.log_in(login()).await.unwrap().token;
+    let shared = scene.store.shared().unwrap();
+    let state = shared.state(token.id().unwrap()).await.unwrap();
+    let elsewhere = login().data_center(DataCenter::by_code("jp").unwrap());
+    scene.manager.log_in(elsewhere).await.unwrap();
+    assert_eq!(shared.state(token.id().unwrap()).await.unwrap(), state);
+}
