@@ -42,6 +42,8 @@ pub(crate) struct Sql {
     pub(crate) page_numbers: String,
     /// Metadata of text ids from `?1` on (exclusive), at most `?2`.
     pub(crate) page_texts: String,
+    /// How many rows have no id.
+    pub(crate) nameless: String,
     pub(crate) meta_read: String,
     pub(crate) meta_raise: String,
     pub(crate) side_read: String,
@@ -264,6 +266,10 @@ impl Sql {
                 "{page} where {} and t.\"id\" > ?1 collate binary \
                  order by t.\"id\" collate binary limit ?2",
                 textual("t.")
+            ),
+            nameless: format!(
+                "select count(*) from \"{table}\" \
+                 where \"id\" is null or \"id\" = '' collate binary"
             ),
             meta_read: format!("select last_id from tokenkeep_meta where token_table = '{table}'"),
             meta_raise: format!(

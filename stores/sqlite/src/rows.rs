@@ -6,7 +6,7 @@ use rusqlite::{
     Connection, Row, Rows, ToSql,
     types::{ToSqlOutput, ValueRef},
 };
-use tokenkeep_core::{Field, OAuthToken, StoreError, TokenId};
+use tokenkeep_core::{Field, OAuthToken, StoreError, StoreErrorKind, TokenId};
 
 use crate::{
     error::{Fault, corrupt},
@@ -113,7 +113,27 @@ pub(crate) fn insert(
         statement.raw_bind_parameter(field as usize + 1, Value(value))?;
     }
     statement.raw_execute()?;
-    Ok(())
+    check_written(connection, layout, token)
+}
+
+/// Triggers and types of columns that others have defined may change what is written, or drop it.
+fn check_written(
+    connection: &Connection,
+    layout: &Layout,
+    expected: &OAuthToken,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(&layout.sql.by_id)?;
+    let mut rows = statement.query([id_of(expected)?.as_str()])?;
+    let written = rows.next()?.map(token).transpose()?;
+    if written.is_some_and(|written| written.expose_columns() == expected.expose_columns()) {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        StoreErrorKind::Invalid,
+        format!("table {} does not keep the token as it is saved", layout.table),
+    )
+    .with_hint("see the table's triggers, and the types of its columns: they should be varchar")
+    .into())
 }
 
 /// Writes the fields of `merged` that are not as in `stored`, and those that `given` clears.
@@ -144,5 +164,5 @@ pub(crate) fn update(
         statement.raw_bind_parameter(at + 2, Value(value))?;
     }
     statement.raw_execute()?;
-    Ok(())
+    check_written(connection, layout, merged)
 }

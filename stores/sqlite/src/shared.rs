@@ -166,10 +166,20 @@ fn page(database: &Database, (after, limit): &(Option<TokenId>, usize)) -> Resul
         listing.add(database, &sql.page_texts, &from_text)?;
     }
     let Listing { mut page, more, .. } = listing;
+    if after.is_none() {
+        page.damage.extend(nameless(database)?);
+    }
     if more {
         page.next = page.tokens.last().map(|last| last.id.clone());
     }
     Ok(page)
+}
+
+/// Rows without an id stand on no page.
+fn nameless(database: &Database) -> Result<Option<String>, Fault> {
+    let mut statement = database.statement(&database.layout().sql.nameless)?;
+    let rows: i64 = statement.query_row([], |row| row.get(0))?;
+    Ok((rows > 0).then(|| format!("rows without an id: {rows}")))
 }
 
 struct Listing {

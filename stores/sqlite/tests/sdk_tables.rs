@@ -370,3 +370,48 @@ async fn when_all_numbers_are_given_one_can_still_name_a_token() {
     assert_eq!(store.save_token(&named).await.unwrap(), named);
     assert_eq!(store.inspect().await.unwrap().next_id, None);
 }
+
+#[tokio::test]
+async fn a_table_that_does_not_keep_a_token_refuses_it() {
+    for change in [
+        "create trigger t before insert on oauthtoken begin select raise(ignore); end",
+        "create trigger t after insert on oauthtoken begin \
+         delete from oauthtoken where id = new.id; end",
+        "create trigger t after insert on oauthtoken begin \
+         update oauthtoken set refresh_token = 'test-other' where id = new.id; end",
+    ] {
+        let sdk = Sdk::new(OFFICIAL);
+        sdk.connection.execute_batch(change).unwrap();
+        let store = sdk.open();
+        let error = store.save_token(&token("alice")).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid, "{change}");
+        assert!(error.to_string().contains("does not keep"), "{error}");
+        assert!(sdk.rows().is_empty());
+    }
+
+    let sdk = Sdk::new(OFFICIAL);
+    sdk.insert("1", "alice");
+    let forget = "create trigger t before update on oauthtoken begin select raise(ignore); end";
+    sdk.connection.execute_batch(forget).unwrap();
+    let renewed = OAuthToken::builder().user_name("alice").access_token("test-newer");
+    let error = sdk.open().save_token(&renewed.build().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+
+    // A number is another text than what was given.
+    let sdk = Sdk::new(&OFFICIAL.replace("client_id varchar(255)", "client_id integer"));
+    let numbered = OAuthToken::builder().client("007", "test-secret").refresh_token("test-r");
+    let error = sdk.open().save_token(&numbered.build().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_row_without_an_id_is_told_of() {
+    let sdk = Sdk::new(&OFFICIAL.replace(" NOT NULL", ""));
+    sdk.insert("", "alice");
+    sdk.insert("1", "bob");
+    sdk.connection.execute("insert into oauthtoken (user_name) values ('carol')", []).unwrap();
+    let store = sdk.open();
+    let page = store.page(None, 10).await.unwrap();
+    assert_eq!(page.tokens.len(), 1);
+    assert_eq!(page.damage, ["rows without an id: 2"]);
+}
