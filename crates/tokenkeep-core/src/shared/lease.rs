@@ -89,7 +89,8 @@ pub fn take(
     }
 }
 
-/// Renews `lease`: the record to store, or `None` if it has passed to somebody else.
+/// Renews `lease`: the record to store, or `None` if it has passed to somebody else or was given
+/// back.
 #[must_use]
 pub fn renew(
     current: Option<&LeaseRecord>,
@@ -98,7 +99,7 @@ pub fn renew(
     now: Timestamp,
 ) -> Option<LeaseRecord> {
     current
-        .filter(|record| record.is(lease))
+        .filter(|record| record.is(lease) && record.until != RELEASED)
         .map(|record| LeaseRecord { until: now.plus(ttl), ..record.clone() })
 }
 
@@ -107,8 +108,11 @@ pub fn renew(
 pub fn release(current: Option<&LeaseRecord>, lease: &Lease) -> Option<LeaseRecord> {
     current
         .filter(|record| record.is(lease))
-        .map(|record| LeaseRecord { until: Timestamp::default(), ..record.clone() })
+        .map(|record| LeaseRecord { until: RELEASED, ..record.clone() })
 }
+
+/// The end of a lease that was given back. A renewal that comes late must not bring it to life.
+const RELEASED: Timestamp = Timestamp::from_millis(0);
 
 impl Lease {
     /// The lease that `record` stands for.
@@ -147,6 +151,7 @@ mod tests {
     fn generations_go_on_after_a_release() {
         let first = take(None, "a", TTL, NOW).unwrap();
         let released = release(Some(&first), &lease(&first)).unwrap();
+        assert_eq!(renew(Some(&released), &lease(&first), TTL, NOW), None);
         let second = take(Some(&released), "a", TTL, NOW).unwrap();
         assert_eq!(second.generation, 2);
         assert_eq!(release(Some(&second), &lease(&first)), None);
