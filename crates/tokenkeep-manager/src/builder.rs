@@ -146,8 +146,15 @@ impl TokenManagerBuilder {
     ///
     /// # Errors
     ///
-    /// Invalid if the proxy's URL is not one, or the machine has no source of random numbers.
+    /// Invalid if the proxy's URL is not one, a time is zero (except the margin), or the machine
+    /// has no source of random numbers.
     pub fn build(self) -> Result<TokenManager, ManagerError> {
+        if self.settings.lease.is_zero() || self.settings.deadline.is_zero() {
+            return Err(ManagerError::new(
+                ManagerErrorKind::Invalid,
+                "a lease or a deadline of zero lets no refresh succeed",
+            ));
+        }
         let oauth = match self.oauth {
             Some(client) => client,
             None => {

@@ -1,9 +1,6 @@
 //! The lease of a token: taking it, waiting for it, keeping it while there is work.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokenkeep_core::{Lease, LeaseAttempt, SharedStore};
 use tracing::{debug, warn};
@@ -26,8 +23,7 @@ pub(super) enum Leased<'a> {
 pub(super) struct Held<'a> {
     shared: &'a dyn SharedStore,
     ttl: Duration,
-    taken: Lease,
-    newest: Mutex<Lease>,
+    lease: Lease,
 }
 
 /// Takes the lease of the slot's token, or waits until `look` finds a usable one.
@@ -43,8 +39,7 @@ pub(super) async fn take_lease<'a>(
         match shared.try_lease(&slot.id, &slot.manager.0.holder, settings.lease).await? {
             LeaseAttempt::Granted(taken) => {
                 debug!(generation = taken.generation, "took the lease");
-                let newest = Mutex::new(taken.clone());
-                return Ok(Leased::Mine(Held { shared, ttl: settings.lease, taken, newest }));
+                return Ok(Leased::Mine(Held { shared, ttl: settings.lease, lease: taken }));
             }
             LeaseAttempt::Held { until } => {
                 debug!(?until, "another one refreshes it; waiting");
@@ -69,9 +64,9 @@ pub(super) async fn take_lease<'a>(
 }
 
 impl Held<'_> {
-    /// The lease as it was taken: its generation is the fence, and does not change.
+    /// The lease as it was taken: its holder and generation are the fence, and do not change.
     pub(super) fn get(&self) -> &Lease {
-        &self.taken
+        &self.lease
     }
 
     /// Does `work`, renewing the lease so that it does not end in the middle.
@@ -79,8 +74,8 @@ impl Held<'_> {
         let renew = async {
             loop {
                 tokio::time::sleep(self.ttl / 3).await;
-                match self.shared.renew_lease(&self.newest(), self.ttl).await {
-                    Ok(Some(renewed)) => *self.newest_mut() = renewed,
+                match self.shared.renew_lease(&self.lease, self.ttl).await {
+                    Ok(Some(_)) => {}
                     Ok(None) => {
                         // The fence keeps us from overwriting what the new holder stores.
                         warn!("the lease has passed to another holder");
@@ -98,16 +93,8 @@ impl Held<'_> {
 
     /// Gives it back. If that fails it ends by itself.
     pub(super) async fn release(&self) {
-        if let Err(error) = self.shared.release_lease(&self.newest()).await {
+        if let Err(error) = self.shared.release_lease(&self.lease).await {
             warn!(%error, "the lease could not be released; it ends by itself");
         }
-    }
-
-    fn newest(&self) -> Lease {
-        self.newest_mut().clone()
-    }
-
-    fn newest_mut(&self) -> MutexGuard<'_, Lease> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@ use tokenkeep_core::{
     GrantToken, ListStore, OAuthToken, Operation, RefreshToken, TokenStatus, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::{Login, ManagerErrorKind, TokenHandle};
+use tokenkeep_manager::{Login, ManagerErrorKind, TokenHandle, TokenManager};
 use tokenkeep_store_file::FileConfig;
 use tokenkeep_store_sqlite::SqliteConfig;
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
@@ -398,4 +398,13 @@ async fn a_login_made_while_the_old_token_is_refused_is_used_at_once() {
     assert_eq!(Some(live.access_token()), login.token.access_token());
     let state = scene.store.shared().unwrap().state(alice.id()).await.unwrap().unwrap();
     assert_eq!(state.status, TokenStatus::Active);
+}
+
+#[test]
+fn a_lease_or_a_deadline_of_zero_is_refused() {
+    let builder = || TokenManager::builder(ListStore::new());
+    for builder in [builder().lease(Duration::ZERO), builder().deadline(Duration::ZERO)] {
+        assert_eq!(builder.build().unwrap_err().kind(), ManagerErrorKind::Invalid);
+    }
+    builder().margin(Duration::ZERO).build().unwrap();
 }
