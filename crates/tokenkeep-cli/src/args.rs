@@ -58,7 +58,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) api_domain: Option<String>,
 
-    /// More logs on stderr: -v what, -vv why, -vvv everything
+    /// More logs on stderr: -v what, -vv why, -vvv everything; TOKENKEEP_LOG=tokenkeep_oauth=debug
+    /// for one part
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 

@@ -1,6 +1,11 @@
 //! The client and the place of a login, for the verbs that begin one.
 
-use clap::{Args, ValueEnum};
+use std::ffi::OsStr;
+
+use clap::{
+    Arg, Args, Command, ValueEnum,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
 use tokenkeep::{
     AccountsServer, ClientCredentials, ClientSecret, DataCenter, Environment, Login, TokenManager,
 };
@@ -13,10 +18,33 @@ use crate::{context::Context, error::Failure, verbs::show};
 pub(crate) struct Place {
     /// The data centre: us, eu, in, au, cn, jp, ca, sa, uk or ae
     #[arg(long, value_name = "DC", default_value = "us")]
+    #[arg(value_parser = DataCenterCode, hide_possible_values = true)]
     dc: String,
-    /// production, sandbox or developer
+    /// production, sandbox or developer [default: the one that the provider names]
     #[arg(long, value_enum, hide_possible_values = true)]
     environment: Option<Kind>,
+}
+
+/// Takes any text, because [`DataCenter::by_code`] says what is wrong with it and does not repeat a
+/// secret; a shell completes the codes that there are.
+#[derive(Clone)]
+pub(crate) struct DataCenterCode;
+
+impl TypedValueParser for DataCenterCode {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(DataCenter::all().iter().map(|known| PossibleValue::new(known.code()))))
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -28,7 +56,7 @@ enum Kind {
 
 impl Place {
     pub(crate) fn data_center(&self) -> Result<&'static DataCenter, Failure> {
-        DataCenter::by_code(&self.dc).map_err(|error| Failure::usage(error.to_string()))
+        data_center(&self.dc)
     }
 
     fn environment(&self) -> Option<Environment> {
@@ -44,6 +72,11 @@ impl Place {
         let data_center = self.data_center()?;
         Ok(context.accounts_server()?.unwrap_or_else(|| data_center.accounts_server()))
     }
+}
+
+/// The data centre with this code.
+pub(crate) fn data_center(code: &str) -> Result<&'static DataCenter, Failure> {
+    DataCenter::by_code(code).map_err(|error| Failure::usage(error.to_string()))
 }
 
 pub(crate) fn credentials(

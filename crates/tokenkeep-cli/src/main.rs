@@ -20,6 +20,7 @@ mod signals;
 mod time;
 mod verbs;
 mod view;
+mod whole;
 
 use std::process::ExitCode;
 

@@ -76,5 +76,7 @@ fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         fs::read(path)
     };
-    body.map_err(|error| Failure::usage(format!("cannot read the body: {error}")))
+    body.map_err(|error| {
+        Failure::usage(format!("cannot read the body from {}: {error}", path.display()))
+    })
 }

@@ -1,26 +1,28 @@
 //! `tokenkeep emulator`
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use tokenkeep_emulator::Emulator;
 
-use crate::{context::Context, error::Failure, server, signals};
+use crate::{
+    client::{self, DataCenterCode},
+    context::Context,
+    error::Failure,
+    server, signals, whole,
+};
 
 const HELP: &str = "\
 It runs until it is told to stop (ctrl-c or SIGTERM). Nothing of it is stored. Beside Zoho's own
 paths it answers:
 
-  GET  /emulator/stats    what it counted
-  POST /emulator/users    {\"email\",\"client_id\",\"client_secret\"}: a user with a grant and a refresh
-                          token
-  POST /emulator/config   lifetimes, latency, limits, faults
-  POST /emulator/expire   ends every access token
-  POST /emulator/reset    forgets everything
+  GET  /emulator/stats          what it counted
+  POST /emulator/users          {\"email\",\"client_id\",\"client_secret\"}: a user with a grant and a
+                                refresh token
+  POST /emulator/config         lifetimes, latency, limits, faults
+  POST /emulator/expire         ends every access token
+  POST /emulator/device/accept  {\"user_code\",\"email\"}: what the user does in a device flow
+  POST /emulator/reset          forgets everything
 
 Examples:
   tokenkeep emulator --port 8090
@@ -37,8 +39,9 @@ pub(crate) struct Args {
     /// Writes the port to this file once it listens
     #[arg(long, value_name = "PATH")]
     port_file: Option<PathBuf>,
-    /// The data centre it is
+    /// The data centre it is: us, eu, in, au, cn, jp, ca, sa, uk or ae
     #[arg(long, default_value = "us", value_name = "DC")]
+    #[arg(value_parser = DataCenterCode, hide_possible_values = true)]
     location: String,
 }
 
@@ -50,7 +53,8 @@ struct Listening {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let Args { port, port_file, location } = args;
-    let mut builder = Emulator::builder().port(port).location(location);
+    let mut builder =
+        Emulator::builder().port(port).location(client::data_center(&location)?.code());
     if let Some(url) = context.api_domain() {
         builder = builder.api_domain(server::api_domain(url)?.as_str());
     }
@@ -74,17 +78,8 @@ struct PortFile(PathBuf);
 
 impl PortFile {
     fn write(path: PathBuf, port: u16) -> Result<Self, Failure> {
-        let write = || -> io::Result<()> {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            let mut file = NamedTempFile::new_in(dir.unwrap_or(Path::new(".")))?;
-            write!(file, "{port}")?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        match write() {
-            Ok(()) => Ok(Self(path)),
-            Err(error) => Err(Failure::failed(format!("cannot write {}: {error}", path.display()))),
-        }
+        whole::write(&path, port.to_string().as_bytes())?;
+        Ok(Self(path))
     }
 }
 

@@ -1,15 +1,11 @@
 //! `tokenkeep export`
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use tempfile::NamedTempFile;
 use tokenkeep::OAuthToken;
 use zeroize::Zeroizing;
 
-use crate::{context::Context, error::Failure, lines, progress};
+use crate::{context::Context, error::Failure, lines, progress, whole};
 
 const HELP: &str = "\
 One token a line, as a JSON object with the ten fields of the official SDKs: id, user_name,
@@ -38,9 +34,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let tokens = store.get_tokens().await?;
     let text = text(&tokens, args.include_secrets);
     match &args.output {
-        Some(path) => write_file(path, text.as_bytes()).map_err(|error| {
-            Failure::failed(format!("cannot write {}: {error}", path.display()))
-        })?,
+        Some(path) => whole::write(path, text.as_bytes())?,
         None => context.printer.bytes(text.as_bytes(), false)?,
     }
     if !args.include_secrets {
@@ -59,14 +53,4 @@ fn text(tokens: &[OAuthToken], with_secrets: bool) -> Zeroizing<String> {
     }
     bar.finish_and_clear();
     text
-}
-
-/// Puts a new file, of mode 0600, in the place of what was there.
-fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(dir.unwrap_or(Path::new(".")))?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -9,6 +9,8 @@ Secrets are shown as a mask where there is one, so one sees what is there and ne
 With `--format json` it is one object: the fields of `list`, the masks, redirect_url,
 accounts_server, org_id, scopes, refreshed_at and throttled_until.
 
+`tokenkeep find --user NAME` shows the same for a user.
+
 Examples:
   tokenkeep show 1
   tokenkeep show 1 --format json";

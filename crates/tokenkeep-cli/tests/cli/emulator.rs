@@ -46,3 +46,8 @@ fn a_port_that_is_taken_is_said_to_be() {
     Home::new().run(&["emulator", "--port-file", "missing/port"]).says("cannot write missing/port");
     snapshot!("emulator_bad_port", Home::new().run(&["emulator", "--port", "x"]));
 }
+
+#[test]
+fn an_unknown_location_is_refused() {
+    Home::new().run(&["emulator", "--location", "mars"]).fails(2).says("no data centre `mars`");
+}

@@ -54,3 +54,9 @@ fn help_does_not_show_what_the_environment_holds() {
     let home = Home::with_store("sqlite:test-path-of-the-store");
     assert!(!home.run(&["list", "--help"]).ok().stdout.contains("test-path"));
 }
+
+#[test]
+fn a_shell_completes_the_data_centers() {
+    let script = Home::new().run(&["completions", "bash"]).ok();
+    assert!(script.stdout.contains("us eu in au cn jp ca sa uk ae"), "{}", script.stdout);
+}

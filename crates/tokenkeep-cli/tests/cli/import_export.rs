@@ -259,3 +259,9 @@ fn what_the_store_cannot_hold_is_known_before_the_first_write() {
     snapshot!("import_refused_by_dialect", home.run_stdin(&["import", "-"], &lines));
     assert!(home.list().is_empty());
 }
+
+#[test]
+fn an_export_to_no_directory_names_the_file_that_was_asked_for() {
+    let export = Home::new().run(&["export", "--output", "absent/tokens.jsonl"]);
+    export.fails(1).says("cannot write absent/tokens.jsonl: there is no directory absent");
+}
