@@ -1,4 +1,4 @@
-#![doc = include_str!("docs.md")]
+#![doc = include_str!("../docs.md")]
 #![forbid(unsafe_code)]
 
 mod atomic;

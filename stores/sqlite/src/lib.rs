@@ -5,7 +5,6 @@ mod config;
 mod connection;
 mod error;
 mod inspect;
-
 mod layout;
 mod pool;
 mod rows;
