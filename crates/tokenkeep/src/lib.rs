@@ -1,4 +1,4 @@
-//! Keeps OAuth tokens alive and safe for programs that call Zoho CRM, and any other OAuth 2.0 API.
+//! Keeps OAuth tokens alive and safe for programs that call Zoho CRM.
 //!
 //! A token is never lost, never refreshed twice, and never readable where it should not be. It is
 //! stored exactly as the official Zoho CRM SDKs store it, so a program on any of them can share
