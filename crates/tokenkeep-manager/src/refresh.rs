@@ -6,8 +6,8 @@ mod save;
 use std::{sync::Arc, time::Duration};
 
 use tokenkeep_core::{
-    AccessToken, ClientCredentials, Lease, OAuthToken, SharedStore, Timestamp, TokenId, TokenState,
-    TokenStatus,
+    AccessToken, ClientCredentials, Lease, OAuthToken, SharedStore, StoreError, StoreErrorKind,
+    Timestamp, TokenId, TokenState, TokenStatus,
 };
 use tokenkeep_oauth::{
     AccountsServer, CodeExchange, OAuthError, OAuthErrorKind, THROTTLE_WINDOW, TokenReply,
@@ -273,8 +273,11 @@ async fn exchange(
 ) -> Result<Option<TokenReply>, ManagerError> {
     let manager = &slot.manager;
     let token = held.token();
+    // An end far away was written by a clock that was wrong.
+    let now = manager.now();
     if let Some(until) = held.state.throttled_until
-        && manager.now() < until
+        && now < until
+        && now.until(until) <= 2 * THROTTLE_WINDOW
     {
         return Err(ManagerError::throttled(&slot.id, until));
     }
@@ -340,11 +343,8 @@ async fn refused(
 }
 
 pub(crate) fn replaced(id: &TokenId) -> ManagerError {
-    ManagerError::new(
-        ManagerErrorKind::Store,
-        format!("token {id}: others replaced it again and again meanwhile"),
-    )
-    .with_hint("try again")
+    let what = format!("token {id}: others replaced it again and again meanwhile");
+    StoreError::new(StoreErrorKind::Busy, what).with_hint("try again").into()
 }
 
 fn client(slot: &Slot, stored: &OAuthToken) -> Result<ClientCredentials, ManagerError> {

@@ -408,3 +408,17 @@ fn a_lease_or_a_deadline_of_zero_is_refused() {
     }
     builder().margin(Duration::ZERO).build().unwrap();
 }
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_throttles_nobody_for_long() {
+    let scene = Scene::new().await;
+    let alice = scene.user("alice@example.com").await;
+    let shared = scene.store.shared().unwrap();
+    let mut state = shared.state(alice.id()).await.unwrap().unwrap();
+    for (ahead, throttled) in [(HOUR / 6, true), (24 * HOUR, false)] {
+        state.throttled_until = Some(START.plus(ahead));
+        shared.write_state(alice.id(), &state).await.unwrap();
+        let error = alice.refresh().await.err().map(|error| error.kind());
+        assert_eq!(error, throttled.then_some(ManagerErrorKind::Throttled), "{ahead:?}");
+    }
+}
