@@ -10,7 +10,7 @@ use tokenkeep_store_sqlite::SqliteConfig;
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::sync::Barrier;
 
-use crate::scene::{HOUR, START, Scene, client, manager};
+use crate::scene::{HOUR, START, Scene, client, manager, reached};
 
 /// Has `tasks` tasks ask for a token at the same moment.
 async fn storm(handles: Vec<TokenHandle>) {
@@ -301,7 +301,7 @@ async fn what_is_stored_is_read_again_under_the_lease() {
         let alice = alice.clone();
         async move { alice.access_token().await }
     });
-    gate.reached().await;
+    reached(&gate).await;
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
     let theirs = other.access_token().await.unwrap();
     gate.open();
@@ -322,11 +322,11 @@ async fn a_refresh_is_saved_though_nobody_waits_for_it() {
         let alice = alice.clone();
         async move { alice.access_token().await }
     });
-    started.reached().await;
+    reached(&started).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     started.open();
-    tokio::time::timeout(Duration::from_secs(10), saved.reached()).await.unwrap();
+    reached(&saved).await;
     saved.open();
 }
 
@@ -390,7 +390,7 @@ async fn a_login_made_while_the_old_token_is_refused_is_used_at_once() {
         let alice = alice.clone();
         async move { alice.access_token().await }
     });
-    gate.reached().await;
+    reached(&gate).await;
     let code = GrantToken::new(user.grant_token).unwrap();
     let login = scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap();
     gate.open();

@@ -5,7 +5,7 @@ use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, Revoked};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 
-use crate::scene::{START, Scene, client};
+use crate::scene::{START, Scene, client, reached};
 
 #[tokio::test]
 async fn a_revoked_token_ends_at_the_provider_and_here() {
@@ -78,7 +78,7 @@ async fn a_login_during_a_revocation_is_revoked_too() {
             let (manager, id) = (scene.manager.clone(), alice.id().clone());
             async move { manager.revoke(&id).await }
         });
-        gate.reached().await;
+        reached(&gate).await;
         let code = GrantToken::new(scene.new_user("alice@example.com").grant_token).unwrap();
         scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap();
         gate.open();

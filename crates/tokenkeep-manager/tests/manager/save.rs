@@ -10,7 +10,7 @@ use tokenkeep_manager::{LiveToken, Login, ManagerError, ManagerErrorKind, TokenH
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::task::JoinHandle;
 
-use crate::scene::{HOUR, START, Scene, client};
+use crate::scene::{HOUR, START, Scene, client, reached};
 
 /// Longer than a lease lives.
 const LEASE: Duration = Duration::from_secs(11);
@@ -89,7 +89,7 @@ async fn an_sdk_that_writes_in_between_loses_nothing_of_ours_or_its_own() {
         let alice = alice.clone();
         async move { alice.access_token().await }
     });
-    gate.reached().await;
+    reached(&gate).await;
     // The SDK writes the row it had read, with another redirect URL, after our exchange.
     let sdk = scene.stored(alice.id()).await.with_redirect_url("https://example.com/sdk").unwrap();
     store.inner().save_token(&sdk).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_login_during_a_refresh_is_not_written_over() {
             store.fail_next(Operation::ReplaceToken, When::After, StoreErrorKind::Unavailable);
         }
         let caller = ask(&alice);
-        gate.reached().await;
+        reached(&gate).await;
         let code = GrantToken::new(scene.new_user("alice@example.com").grant_token).unwrap();
         let login = scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap().token;
         assert_eq!(login.id(), Some(alice.id()));
@@ -141,7 +141,7 @@ async fn a_deleted_token_does_not_come_back_by_a_refresh() {
             store.stop_nth(Operation::FindTokenById, 2, When::Before)
         };
         let caller = ask(&alice);
-        gate.reached().await;
+        reached(&gate).await;
         scene.store.delete_token(alice.id()).await.unwrap();
         gate.open();
         let error = caller.await.unwrap().unwrap_err();
@@ -156,7 +156,7 @@ async fn who_lost_the_lease_does_not_write_over_what_its_new_holder_stored() {
     scene.emulator.configure(Config::new().rotate_refresh_tokens(false));
     let gate = store.stop_next(Operation::ReplaceToken, When::Before);
     let caller = ask(&alice);
-    gate.reached().await;
+    reached(&gate).await;
     scene.clock.advance(LEASE);
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
     let theirs = other.access_token().await.unwrap();
@@ -172,7 +172,7 @@ async fn who_lost_the_lease_still_stores_the_only_copy_of_a_rotated_token() {
     let (scene, store, alice) = rotating_scene(true).await;
     let gate = store.stop_next(Operation::ReplaceToken, When::Before);
     let caller = ask(&alice);
-    gate.reached().await;
+    reached(&gate).await;
     scene.clock.advance(LEASE);
     // The stored refresh token was rotated away: the new holder of the lease can do nothing.
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();

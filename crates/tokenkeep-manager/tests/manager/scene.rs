@@ -9,7 +9,7 @@ use tokenkeep_core::{
 use tokenkeep_emulator::{Emulator, NewUser};
 use tokenkeep_manager::{Login, TokenHandle, TokenManager, TokenManagerBuilder};
 use tokenkeep_oauth::{AccountsServer, ApiDomain};
-use tokenkeep_testkit::ManualClock;
+use tokenkeep_testkit::{Gate, ManualClock};
 
 pub(crate) const CLIENT_ID: &str = "test-client-id";
 pub(crate) const CLIENT_SECRET: &str = "test-client-secret";
@@ -76,4 +76,9 @@ pub(crate) fn manager(
 
 pub(crate) fn client() -> ClientCredentials {
     ClientCredentials::new(CLIENT_ID, ClientSecret::new(CLIENT_SECRET).unwrap()).unwrap()
+}
+
+/// Waits until the call has arrived at the gate: a call that never comes fails the test.
+pub(crate) async fn reached(gate: &Gate) {
+    tokio::time::timeout(Duration::from_secs(10), gate.reached()).await.unwrap();
 }
