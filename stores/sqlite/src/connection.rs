@@ -122,7 +122,7 @@ impl Database {
             if connection.is_readonly("main")? {
                 return Err(read_only_file().into());
             }
-            keep_log(&connection)?;
+            keep_log(&connection, config.busy_timeout)?;
             connection.pragma_update(None, "synchronous", "full")?;
             connection.pragma_update(None, "secure_delete", "on")?;
         }
@@ -264,8 +264,11 @@ impl Drop for Rollback<'_> {
     }
 }
 
-/// Has the database keep a write-ahead log, in which reading waits for nobody.
-fn keep_log(connection: &Connection) -> Result<(), Fault> {
+/// Has the database keep a write-ahead log, in which reading waits for nobody. Who reads without
+/// one and does not end may keep it from that: it is not waited for longer than `timeout`.
+fn keep_log(connection: &Connection, timeout: Duration) -> Result<(), Fault> {
+    #[expect(clippy::disallowed_methods, reason = "a span is measured, nothing is dated")]
+    let begun = Instant::now();
     let mode = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
     let mut current = mode("pragma journal_mode")?;
     for _ in 0..ATTEMPTS {
@@ -276,6 +279,7 @@ fn keep_log(connection: &Connection) -> Result<(), Fault> {
             Ok(changed) if changed == current => break,
             Ok(changed) => current = changed,
             // SQLite does not always wait here. It does for a transaction.
+            Err(Fault::Busy(_)) if begun.elapsed() >= timeout => break,
             Err(Fault::Busy(_)) => connection.execute_batch("begin immediate; rollback")?,
             Err(fault) => return Err(fault),
         }

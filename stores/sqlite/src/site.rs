@@ -2,10 +2,11 @@
 //! one that was opened any more.
 
 use std::{
-    fs::{self, Metadata, OpenOptions},
+    fs::{self, Metadata, OpenOptions, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokenkeep_core::{Outcome, StoreError, StoreErrorKind};
@@ -114,7 +115,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// that do the same wait meanwhile.
 fn recover(path: &Path, before: Option<&Site>) -> Result<(), StoreError> {
     let failed = |error| not_made(path, error);
-    let guard = Guard::take(&beside(path, "-tokenkeep-lock")).map_err(failed)?;
+    let guard = Guard::take(&beside(path, "-tokenkeep-lock"), PATIENCE).map_err(failed)?;
     let now = fs::metadata(path).ok();
     let made_already = now.as_ref().is_some_and(|metadata| {
         metadata.len() > 0 || before.is_none_or(|site| FileId::of(metadata) != site.file)
@@ -148,6 +149,9 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// How long the making of a file waits for another process that makes it. That takes moments.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A lock across processes that is there only while it is held.
 struct Guard {
     path: PathBuf,
@@ -155,14 +159,34 @@ struct Guard {
 }
 
 impl Guard {
-    fn take(path: &Path) -> io::Result<Self> {
+    fn take(path: &Path, patience: Duration) -> io::Result<Self> {
+        const STEP: Duration = Duration::from_millis(1);
+        let mut waited = Duration::ZERO;
         loop {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             let file = options.open(path)?;
-            file.lock()?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if waited >= patience => {
+                    return Err(io::Error::new(
+                        ErrorKind::TimedOut,
+                        format!("another process keeps {} locked", path.display()),
+                    ));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "a lock with a time limit has no event to wait for"
+                    )]
+                    std::thread::sleep(STEP);
+                    waited += STEP;
+                    continue;
+                }
+            }
             // The holder before may have removed it while this one waited.
             if FileId::at(path) == Some(FileId::of(&file.metadata()?)) {
                 return Ok(Self { path: path.to_owned(), _locked: file });
@@ -257,6 +281,17 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["a.db"]);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_let_go_is_not_waited_for_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db-tokenkeep-lock");
+        let held = Guard::take(&path, Duration::ZERO).unwrap();
+        let error = Guard::take(&path, Duration::from_millis(2)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(held);
+        Guard::take(&path, Duration::ZERO).unwrap();
     }
 
     #[cfg(unix)]

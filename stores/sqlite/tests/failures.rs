@@ -2,7 +2,12 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rusqlite::Connection;
 use tokenkeep_core::{
@@ -200,6 +205,23 @@ async fn somebody_who_holds_on_makes_writing_busy_and_reading_goes_on() {
     assert_eq!(store.get_tokens().await.unwrap(), [alice]);
     other.execute_batch("rollback").unwrap();
     store.save_token(&token("bob")).await.unwrap();
+}
+
+#[test]
+fn who_reads_without_end_in_another_journal_mode_is_waited_for_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zohooauth.db");
+    drop(SqliteStore::open(&path).unwrap());
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("pragma journal_mode = delete; begin; select * from oauthtoken").unwrap();
+
+    let timeout = Duration::from_millis(500);
+    #[expect(clippy::disallowed_methods, reason = "a span is measured, nothing is dated")]
+    let begun = Instant::now();
+    let store = SqliteConfig::new(&path).busy_timeout(timeout).open();
+    // It was ten times as long.
+    assert!(begun.elapsed() < 5 * timeout);
+    store.unwrap();
 }
 
 #[tokio::test]
