@@ -125,6 +125,15 @@ fn an_id_that_a_file_cannot_hold_is_found_before_anything_is_written() {
 }
 
 #[test]
+fn a_store_whose_ids_are_used_up_is_not_a_mistake_in_the_user_name() {
+    let home = sqlite();
+    home.import(&with_id("2147483647", "alice@example.com"));
+    let run = home.run_stdin(&["import", "-"], &line("bob@example.com")).fails(1);
+    assert!(run.stderr.contains("line 1: all ids up to 2147483647 have been given"));
+    assert!(run.stderr.contains("hint: save the token under an id of your own"));
+}
+
+#[test]
 fn a_token_that_fits_two_is_a_mistake() {
     let home = sqlite();
     let in_eu = line("alice@example.com");
