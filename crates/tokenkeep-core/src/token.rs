@@ -289,6 +289,14 @@ impl OAuthToken {
         self
     }
 
+    /// This token with the moment its access token expires.
+    #[must_use]
+    pub fn with_expiry_time(mut self, expiry_time: Timestamp) -> Self {
+        self.expiry_time = Some(expiry_time);
+        self.cleared.remove(Field::ExpiryTime);
+        self
+    }
+
     /// This token with a new refresh token.
     #[must_use]
     pub fn with_refresh_token(mut self, refresh_token: RefreshToken) -> Self {

@@ -3,26 +3,15 @@
 use std::borrow::Cow;
 
 use rusqlite::{
-    Connection, Row, Rows, ToSql,
+    Connection, Row, ToSql,
     types::{ToSqlOutput, ValueRef},
 };
-use tokenkeep_core::{Field, OAuthToken, StoreError, StoreErrorKind, TokenId};
+use tokenkeep_core::{Field, OAuthToken, StoreError, StoreErrorKind, Timestamp, TokenId};
 
 use crate::{
     error::{Fault, corrupt},
     layout::Layout,
 };
-
-/// The tokens in `rows`, selected with the ten columns in their order.
-pub(crate) fn tokens(mut rows: Rows<'_>) -> Result<Vec<OAuthToken>, Fault> {
-    let mut tokens = Vec::new();
-    while let Some(row) = rows.next()? {
-        // Most often there is one.
-        tokens.reserve_exact(usize::from(tokens.is_empty()));
-        tokens.push(token(row)?);
-    }
-    Ok(tokens)
-}
 
 /// The token in a row with the ten columns in their order, which must have an id.
 pub(crate) fn identified(row: &Row<'_>) -> Result<OAuthToken, Fault> {
@@ -42,19 +31,31 @@ pub(crate) fn has(row: &Row<'_>, field: Field, value: Option<&str>) -> Result<bo
 /// The token in a row with the ten columns in their order.
 pub(crate) fn token(row: &Row<'_>) -> Result<OAuthToken, Fault> {
     let mut columns: [Option<String>; 10] = Default::default();
-    for field in Field::ALL {
+    for field in Field::ALL.into_iter().filter(|field| *field != Field::ExpiryTime) {
         columns[field as usize] = text(row, field as usize, field)?;
     }
-    let expiry = &mut columns[Field::ExpiryTime as usize];
-    if expiry.as_deref().is_some_and(|text| !is_expiry(text)) {
-        *expiry = None;
-    }
-    Ok(OAuthToken::from_columns(columns).map_err(StoreError::from)?)
+    let token = OAuthToken::from_columns(columns).map_err(StoreError::from)?;
+    Ok(match expiry(row.get_ref(Field::ExpiryTime as usize)?) {
+        Some(expiry) => token.with_expiry_time(expiry),
+        None => token,
+    })
 }
 
-/// Whether a text is an expiry time; others write what is not.
+/// An expiry time; others write what is none.
+fn expiry(value: ValueRef<'_>) -> Option<Timestamp> {
+    match value {
+        ValueRef::Integer(millis) => Some(Timestamp::from_millis(millis)),
+        ValueRef::Text(text) | ValueRef::Blob(text) => {
+            let text = std::str::from_utf8(text).ok()?;
+            text.trim().parse().ok().map(Timestamp::from_millis)
+        }
+        ValueRef::Real(_) | ValueRef::Null => None,
+    }
+}
+
+/// Whether a text is an expiry time.
 pub(crate) fn is_expiry(text: &str) -> bool {
-    text.trim().parse::<i64>().is_ok()
+    expiry(ValueRef::Text(text.as_bytes())).is_some()
 }
 
 /// The text at `at`, where `field` stands; `None` if it is null or empty.

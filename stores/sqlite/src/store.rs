@@ -95,15 +95,21 @@ fn find(database: &Database, query: &TokenQuery) -> Result<Option<OAuthToken>, F
         return Err(unsupported("this store does not know how to look for that").into());
     };
     let mut statement = database.statement(sql)?;
-    let mut found = rows::tokens(statement.query([query.key().expose_value()])?)?;
-    let meant = if found.len() < 2 {
-        found.pop().filter(|token| matching::matches(query, token))
-    } else {
-        let at = match matching::find_one(query, &found)? {
-            Some(meant) => found.iter().position(|token| ptr::eq(token, meant)),
-            None => None,
-        };
-        at.map(|at| found.swap_remove(at))
+    let mut rows = statement.query([query.key().expose_value()])?;
+    let Some(first) = rows.next()?.map(rows::token).transpose()? else { return Ok(None) };
+    let meant = match rows.next()? {
+        None => Some(first).filter(|token| matching::matches(query, token)),
+        Some(second) => {
+            let mut found = vec![first, rows::token(second)?];
+            while let Some(row) = rows.next()? {
+                found.push(rows::token(row)?);
+            }
+            let at = match matching::find_one(query, &found)? {
+                Some(meant) => found.iter().position(|token| ptr::eq(token, meant)),
+                None => None,
+            };
+            at.map(|at| found.swap_remove(at))
+        }
     };
     if let Some(token) = &meant {
         id_of(token)?;
@@ -114,11 +120,16 @@ fn find(database: &Database, query: &TokenQuery) -> Result<Option<OAuthToken>, F
 /// The token with this id.
 pub(crate) fn by_id(database: &Database, id: &TokenId) -> Result<Option<OAuthToken>, Fault> {
     let mut statement = database.statement(&database.layout().sql.by_id)?;
-    let mut found = rows::tokens(statement.query([id.as_str()])?)?;
-    if found.len() > 1 {
-        return Err(StoreError::ambiguous(vec![id.clone(); found.len()]).into());
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(token) = rows.next()?.map(rows::token).transpose()? else { return Ok(None) };
+    let mut more = 0;
+    while rows.next()?.is_some() {
+        more += 1;
     }
-    Ok(found.pop())
+    if more > 0 {
+        return Err(StoreError::ambiguous(vec![id.clone(); more + 1]).into());
+    }
+    Ok(Some(token))
 }
 
 /// All tokens in no order, unless there are more than `limit`.
