@@ -15,12 +15,17 @@ use tokenkeep_store_file::FileStore;
 use crate::{report::Report, timer::Timer, tokens};
 
 /// All operations on a file of `count` tokens.
-pub(crate) async fn measure(timer: &Timer, count: usize, report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(
+    timer: &Timer,
+    count: usize,
+    users: usize,
+    report: &mut Report,
+) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("tokens.csv");
     fill(&path, count)?;
     let store = FileStore::open(&path)?;
-    let numbers = tokens::spread(count);
+    let numbers = tokens::spread(count, users);
     finds(timer, &store, &path, &numbers, count, report).await?;
     save(timer, &store, &path, &numbers, count, report).await?;
     list(timer, &store, &path, count, report).await

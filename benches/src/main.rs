@@ -55,9 +55,9 @@ fn run(options: &Options) -> Result<()> {
         fresh::measure(&timer, &mut report).await?;
         for count in &options.tokens {
             eprintln!("sqlite, {count} tokens");
-            sqlite::measure(&timer, *count, &mut report).await?;
+            sqlite::measure(&timer, *count, options.users, &mut report).await?;
             eprintln!("file, {count} tokens");
-            file::measure(&timer, *count, &mut report).await?;
+            file::measure(&timer, *count, options.users, &mut report).await?;
         }
         anyhow::Ok(())
     })?;
@@ -67,6 +67,11 @@ fn run(options: &Options) -> Result<()> {
     }
     print!("{}", report.table());
     print!("{}", report.targets());
+    println!(
+        "\nAt most {} different users were asked for at each size. With all of them (--users), finds \
+         in a large\nstore cost more, and so do their limits: the caches do not hold the store.",
+        options.users
+    );
     report.write(&options.summary)?;
     println!("\nwritten: {}", options.summary.display());
     Ok(())

@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 pub(crate) const HELP: &str = "\
 Benchmarks of tokenkeep: each operation beside its limit and a peer.
 
-  cargo xtask bench [--quick] [--tokens N,N...] [--no-peer] [--summary FILE]
+  cargo xtask bench [--quick] [--tokens N,N...] [--users N] [--no-peer] [--summary FILE]
 
   --quick         fewer samples
   --tokens N,...  how many tokens the stores hold; 10,1000,10000,100000 if not given
+  --users N       how many different users are asked for, all over the store; 100 if not given
   --no-peer       without the Python stores
   --summary FILE  where the JSON goes; target/bench/summary.json if not given
 
@@ -21,6 +22,7 @@ The peer runs with the interpreter that TOKENKEEP_SDK_PYTHON names; `cargo xtask
 pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) tokens: Vec<usize>,
+    pub(crate) users: usize,
     pub(crate) peer: bool,
     pub(crate) summary: PathBuf,
 }
@@ -31,6 +33,7 @@ impl Options {
         let mut options = Self {
             quick: false,
             tokens: vec![10, 1_000, 10_000, 100_000],
+            users: 100,
             peer: true,
             summary: PathBuf::from("target/bench/summary.json"),
         };
@@ -40,6 +43,13 @@ impl Options {
             match argument.as_str() {
                 "--quick" => options.quick = true,
                 "--no-peer" => options.peer = false,
+                "--users" => {
+                    options.users =
+                        value()?.parse().context("--users takes a whole number above zero")?;
+                    if options.users == 0 {
+                        bail!("--users takes a whole number above zero");
+                    }
+                }
                 "--summary" => options.summary = value()?.into(),
                 "--tokens" => {
                     options.tokens = value()?

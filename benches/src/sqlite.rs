@@ -12,8 +12,16 @@ use crate::{report::Report, timer::Timer, tokens};
 const COLUMNS: &str = "id, user_name, client_id, client_secret, refresh_token, access_token, \
                        grant_token, expiry_time, redirect_url, api_domain";
 
+/// As much page cache for the limit as the store gives itself, in SQLite's measure: KiB, negative.
+const CACHE: i32 = -65_536;
+
 /// All operations on a database of `count` tokens.
-pub(crate) async fn measure(timer: &Timer, count: usize, report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(
+    timer: &Timer,
+    count: usize,
+    users: usize,
+    report: &mut Report,
+) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let ours_path = directory.path().join("ours.db");
     let limit_path = directory.path().join("limit.db");
@@ -24,11 +32,12 @@ pub(crate) async fn measure(timer: &Timer, count: usize, report: &mut Report) ->
     let limit = Connection::open(&limit_path)?;
     limit.pragma_update(None, "journal_mode", "wal")?;
     limit.pragma_update(None, "synchronous", "full")?;
+    limit.pragma_update(None, "cache_size", CACHE)?;
     limit.execute_batch(&schema)?;
     fill(&limit_path, count)?;
     let store = SqliteStore::open(&ours_path)?;
 
-    let numbers = tokens::spread(count);
+    let numbers = tokens::spread(count, users);
     finds(timer, &store, &limit, &numbers, count, report).await?;
     save(timer, &store, &limit_path, &numbers, count, report).await?;
     list(timer, &store, &limit, count, report).await
@@ -93,6 +102,7 @@ async fn save(
 ) -> Result<()> {
     let mut limit = Connection::open(limit_path)?;
     limit.pragma_update(None, "synchronous", "full")?;
+    limit.pragma_update(None, "cache_size", CACHE)?;
     let upsert = format!(
         "insert into oauthtoken ({COLUMNS}) values (?,?,?,?,?,?,?,?,?,?)
          on conflict(id) do update set user_name = excluded.user_name,
