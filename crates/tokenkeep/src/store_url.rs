@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_later_versions_store_is_said_to_be_one_without_its_password() {
         for text in [
-            "mysql://root:test-password@db/zoho",
+            "mysql://user:test-password@db/zoho",
             "postgres://u:test-password@h/d",
             "redis://:test-password@h",
             "rediss://:test-password@h?cluster=true",

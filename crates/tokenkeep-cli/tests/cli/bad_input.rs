@@ -6,8 +6,8 @@ use crate::support::{Home, Ran, line, snapshot};
 fn a_store_url_that_is_none_is_wrong_usage() {
     for (name, url) in [
         ("no_scheme", "tokens.db"),
-        ("unknown", "mongo://root:test-password@host/db"),
-        ("later", "mysql://root:test-password@host/db"),
+        ("unknown", "mongo://user:test-password@host/db"),
+        ("later", "mysql://user:test-password@host/db"),
         ("tilde", "sqlite:~/tokens.db"),
         ("option", "file:tokens.txt?test-password=x"),
     ] {
