@@ -1,17 +1,16 @@
 //! [`OAuthClient`]: requests to the accounts servers.
 
 mod device;
-mod transport;
+mod network;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use reqwest::Method;
 use tokenkeep_core::{AccessToken, ClientCredentials, GrantToken, RefreshToken};
 
-use self::transport::{Answer, Form, Transport};
+use self::network::Network;
 use crate::{
-    AccountsServer, ApiDomain, CurrentUser, OAuthError, OAuthErrorKind, PkceVerifier, Revocation,
-    TokenReply,
+    AccountsServer, ApiDomain, CurrentUser, HttpMethod, HttpReply, HttpRequest, OAuthError,
+    OAuthErrorKind, PkceVerifier, Revocation, TokenReply, Transport,
     reply::{
         Grant, MAX_ACCOUNTS_REPLY, MAX_USERS_REPLY, parse_current_user, parse_revocation,
         parse_server_info, parse_token_reply,
@@ -36,7 +35,7 @@ pub struct CodeExchange<'a> {
 ///
 /// Cheap to clone; clones share connections. One serves all users, clients and data centres. It
 /// never follows a redirect, never tries again by itself, and reads no environment variable.
-/// It needs a Tokio runtime.
+/// It needs a Tokio runtime, unless it has [another transport](OAuthClientBuilder::transport).
 ///
 /// # If a future is dropped
 ///
@@ -44,12 +43,12 @@ pub struct CodeExchange<'a> {
 /// [may have been applied](OAuthError::maybe_applied).
 #[derive(Clone)]
 pub struct OAuthClient {
-    transport: Transport,
+    transport: Arc<dyn Transport>,
 }
 
 impl fmt::Debug for OAuthClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OAuthClient").field("proxy", &self.transport.has_proxy()).finish()
+        f.debug_struct("OAuthClient").field("transport", &self.transport).finish()
     }
 }
 
@@ -122,11 +121,8 @@ impl OAuthClient {
         server: &AccountsServer,
         refresh_token: &RefreshToken,
     ) -> Result<Revocation, OAuthError> {
-        let form = Form::new(&[("token", refresh_token.expose_secret())]);
-        let result = async {
-            let answer = self.post(server, "/oauth/v2/token/revoke", form).await?;
-            parse_revocation(answer.status, answer.content_type(), answer.body())
-        };
+        let fields = [("token", refresh_token.expose_secret())];
+        let result = self.post(server, "/oauth/v2/token/revoke", &fields, parse_revocation);
         let result = result
             .await
             .map_err(|error| error.at(server).without_echo(&[refresh_token.expose_secret()]));
@@ -151,12 +147,9 @@ impl OAuthClient {
     ) -> Result<CurrentUser, OAuthError> {
         let result = async {
             let url = format!("{domain}/crm/v8/users?type=CurrentUser");
-            let request = self
-                .transport
-                .request(domain.is_loopback(), Method::GET, &url)?
-                .header(reqwest::header::AUTHORIZATION, transport::authorization(access_token)?);
-            let answer = transport::send(request, MAX_USERS_REPLY).await?;
-            parse_current_user(answer.status, answer.content_type(), answer.body())
+            let local = domain.is_loopback();
+            let request = HttpRequest::new(HttpMethod::Get, url, local, MAX_USERS_REPLY);
+            self.send(request.authorized(access_token)?, parse_current_user).await
         };
         result.await.map_err(|error| {
             error.applied(false).at_api(domain).without_echo(&[access_token.expose_secret()])
@@ -174,12 +167,10 @@ impl OAuthClient {
         &self,
         server: &AccountsServer,
     ) -> Result<BTreeMap<String, AccountsServer>, OAuthError> {
-        let result = async {
-            let url = format!("{server}/oauth/serverinfo");
-            let request = self.transport.request(server.is_loopback(), Method::GET, &url)?;
-            let answer = transport::send(request, MAX_ACCOUNTS_REPLY).await?;
-            parse_server_info(answer.status, answer.content_type(), answer.body())
-        };
+        let url = format!("{server}/oauth/serverinfo");
+        let local = server.is_loopback();
+        let request = HttpRequest::new(HttpMethod::Get, url, local, MAX_ACCOUNTS_REPLY);
+        let result = self.send(request, parse_server_info);
         result.await.map_err(|error| error.applied(false).at(server))
     }
 
@@ -189,11 +180,9 @@ impl OAuthClient {
         grant: Grant,
         fields: &[(&str, &str)],
     ) -> Result<TokenReply, OAuthError> {
-        let form = Form::new(fields);
-        let result = async {
-            let answer = self.post(server, "/oauth/v2/token", form).await?;
-            parse_token_reply(grant, answer.status, answer.content_type(), answer.body())
-        };
+        let result = self.post(server, "/oauth/v2/token", fields, |status, content_type, body| {
+            parse_token_reply(grant, status, content_type, body)
+        });
         let mut result = result.await.map_err(|error| {
             let public = ["grant_type", "client_id", "redirect_uri"];
             let secrets: Vec<_> = fields
@@ -217,15 +206,31 @@ impl OAuthClient {
         result
     }
 
-    async fn post(
+    async fn post<T>(
         &self,
         server: &AccountsServer,
         path: &str,
-        form: Form,
-    ) -> Result<Answer, OAuthError> {
+        fields: &[(&str, &str)],
+        read: impl FnOnce(u16, Option<&str>, &[u8]) -> Result<T, OAuthError> + Send,
+    ) -> Result<T, OAuthError> {
         let url = format!("{server}{path}");
-        let request = self.transport.request(server.is_loopback(), Method::POST, &url)?;
-        transport::send(form.in_body_of(request), MAX_ACCOUNTS_REPLY).await
+        let local = server.is_loopback();
+        let request = HttpRequest::new(HttpMethod::Post, url, local, MAX_ACCOUNTS_REPLY);
+        self.send(request.with_form(fields), read).await
+    }
+
+    /// Sends a request and reads its reply.
+    async fn send<T>(
+        &self,
+        request: HttpRequest,
+        read: impl FnOnce(u16, Option<&str>, &[u8]) -> Result<T, OAuthError> + Send,
+    ) -> Result<T, OAuthError> {
+        let max_reply = request.max_reply();
+        let sent = self.transport.send(request).await;
+        let reply = sent.map_err(|error| error.into_oauth_error(max_reply))?;
+        let HttpReply { status, content_type, retry_after, body } = reply;
+        read(status, content_type.as_deref(), &body)
+            .map_err(|error| error.told_to_wait(retry_after.as_deref()))
     }
 }
 
@@ -260,6 +265,7 @@ pub struct OAuthClientBuilder {
     connect_timeout: Duration,
     proxy: Option<reqwest::Proxy>,
     user_agent: String,
+    transport: Option<Arc<dyn Transport>>,
 }
 
 impl Default for OAuthClientBuilder {
@@ -269,6 +275,7 @@ impl Default for OAuthClientBuilder {
             connect_timeout: Duration::from_secs(10),
             proxy: None,
             user_agent: concat!("tokenkeep/", env!("CARGO_PKG_VERSION")).to_owned(),
+            transport: None,
         }
     }
 }
@@ -280,6 +287,7 @@ impl fmt::Debug for OAuthClientBuilder {
             .field("connect_timeout", &self.connect_timeout)
             .field("proxy", &self.proxy.is_some())
             .field("user_agent", &self.user_agent)
+            .field("transport", &self.transport)
             .finish()
     }
 }
@@ -307,7 +315,7 @@ impl OAuthClientBuilder {
     /// [`InvalidInput`](OAuthErrorKind::InvalidInput) if it is not the URL of a proxy; the URL is
     /// not shown.
     pub fn proxy(mut self, url: &str) -> Result<Self, OAuthError> {
-        self.proxy = Some(transport::proxy(url)?);
+        self.proxy = Some(network::proxy(url)?);
         Ok(self)
     }
 
@@ -315,6 +323,17 @@ impl OAuthClientBuilder {
     #[must_use]
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
+        self
+    }
+
+    /// Sends requests with this transport and not with the built-in one.
+    ///
+    /// Timeouts, proxy and user agent are the built-in one's: with another they have no effect, and
+    /// the other must see to its own. All else stays: what is sent, how answers are read, and what
+    /// refusals mean.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
         self
     }
 
@@ -332,7 +351,11 @@ impl OAuthClientBuilder {
                 "a timeout of zero lets no request succeed",
             ));
         }
-        Ok(OAuthClient { transport: Transport::new(self)? })
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None => Arc::new(Network::new(self)?),
+        };
+        Ok(OAuthClient { transport })
     }
 }
 

@@ -9,6 +9,9 @@ use crate::{AccountsServer, ApiDomain, DataCenter, UnknownDataCenter};
 /// Asking again earlier prolongs it.
 pub const THROTTLE_WINDOW: Duration = Duration::from_secs(600);
 
+/// The longest wait that a server is believed when it says `Retry-After`.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
+
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -115,6 +118,23 @@ impl OAuthError {
 
     pub(crate) fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// With what the header `Retry-After` says of a failure that may pass.
+    ///
+    /// Seconds only: a date would need to be compared with a clock that nobody has checked.
+    pub(crate) fn told_to_wait(mut self, header: Option<&str>) -> Self {
+        let seconds = header
+            .map(str::trim)
+            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        if let Some(text) = seconds
+            && self.0.transient
+        {
+            // More digits than fit are more than the longest wait.
+            let wait = text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs);
+            self.0.retry_after = Some(wait.clamp(Duration::from_secs(1), MAX_RETRY_AFTER));
+        }
         self
     }
 
@@ -254,18 +274,35 @@ impl OAuthError {
         self.0.transient
     }
 
-    /// How long to wait before any further request for this token, where the provider throttles:
-    /// asking earlier prolongs it. Ten minutes at Zoho's accounts servers.
+    /// How long to wait before any further request for this token, where the provider throttles or
+    /// says so: asking earlier prolongs it.
+    ///
+    /// A throttled answer of an accounts server always has one: what its header `Retry-After` says,
+    /// else [`THROTTLE_WINDOW`], which is Zoho's. Any other
+    /// [transient](Self::is_transient) failure has one if the header was there, such as a 503 of
+    /// a server under maintenance. It is between one second and [`MAX_RETRY_AFTER`]. A header with
+    /// a date, and not a number of seconds, is not read.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the server may have done what it was asked although there is no good answer: no
-    /// answer in time, a broken connection, an answer that cannot be read.
+    /// Whether the server may have done what it was asked although there is no good answer.
     ///
     /// A code may then be used up, and a provider that rotates refresh tokens may have sent a new
-    /// one that is lost. `false` means that nothing was sent, or that the server refused.
+    /// one that is lost.
+    ///
+    /// | what happened | maybe applied |
+    /// |---|---|
+    /// | no connection; the request could not be made | no |
+    /// | the connection broke, or no complete answer in time | yes |
+    /// | an answer that cannot be read, with any status but 429 | yes |
+    /// | the provider failed: `general_error`, `server_error`, `internal_error` | yes |
+    /// | a refusal of no known meaning with a status of 500 and more | yes |
+    /// | a refusal together with a token | yes |
+    /// | any other refusal; throttled, 429 included | no |
+    ///
+    /// Asking whose token it is, and for the list of servers, changes nothing: never.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         self.0.maybe_applied

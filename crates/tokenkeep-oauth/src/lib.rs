@@ -7,6 +7,7 @@
 //!   back, with [`AllowedServers`] as the list of servers a redirect may name.
 //! - [`OAuthClient`] exchanges codes, refreshes, revokes, and asks who a user is; on a machine
 //!   without a browser it logs in by the device flow, see [`DeviceAuthorization`].
+//! - [`Transport`] carries its requests: https, unless you set another one.
 //! - [`OAuthError`] says what went wrong, whether it may work later, and what to do.
 //! - [`reply`] judges answers: pure functions over a status, a content type and a body.
 //!
@@ -41,14 +42,21 @@ mod login;
 mod pkce;
 pub mod reply;
 mod server;
+mod transport;
 
 pub use self::{
     client::{CodeExchange, OAuthClient, OAuthClientBuilder},
     data_center::{DataCenter, UnknownDataCenter},
     device::{DeviceAuthorization, DeviceCode},
-    error::{OAuthError, OAuthErrorKind, THROTTLE_WINDOW},
+    error::{MAX_RETRY_AFTER, OAuthError, OAuthErrorKind, THROTTLE_WINDOW},
     login::{Authorization, AuthorizationRequest, Callback},
     pkce::{PkceVerifier, State},
     reply::{CurrentUser, DevicePoll, Revocation, TokenReply},
     server::{AccountsServer, AllowedServers, ApiDomain},
+    transport::{
+        HttpHeader, HttpMethod, HttpReply, HttpRequest, Transport, TransportError,
+        TransportErrorKind,
+    },
 };
+/// What an implementation of [`Transport`] is written with.
+pub use async_trait::async_trait;

@@ -125,8 +125,10 @@ pub fn parse_token_reply(
         let error = if fields.error.says_something() { &fields.error } else { &fields.code };
         let refused =
             refusal(grant, error.text().unwrap_or_default(), fields.error_description.text());
+        let error = by_status(refused, status);
         // A refusal with a token in it: something was done.
-        return Err(by_status(refused, status).applied(access_token.is_some()));
+        let applied = error.maybe_applied() || access_token.is_some();
+        return Err(error.applied(applied));
     }
     // It goes into a header: what cannot is not a token.
     let access_token = access_token
@@ -178,8 +180,16 @@ fn scopes(text: &str) -> Vec<String> {
 pub enum Revocation {
     /// The token was revoked, and its access tokens with it.
     Done,
-    /// The server does not know the token: it was revoked before, or it never was one of this
-    /// data centre's. At the right data centre nothing is left to do.
+    /// The server does not know the token. There is no telling why: an accounts server answers the
+    /// same for
+    ///
+    /// - a token that was revoked before, or ended by itself: nothing is left to do;
+    /// - a token of **another data centre**, which is alive there. Zoho's servers know nothing of
+    ///   each other's tokens and say `invalid_code`, as they do for a text that never was a token.
+    ///
+    /// So this is only as good as the knowledge that the server is the token's own, for example
+    /// because it has refreshed there. Where that is not known, do not forget the token on account
+    /// of this answer.
     AlreadyGone,
 }
 
@@ -267,7 +277,7 @@ fn read<'a, T: Deserialize<'a>>(
     limit: usize,
 ) -> Result<T, OAuthError> {
     if body.len() > limit {
-        return Err(too_long(status, limit));
+        return Err(too_long(Some(status), limit));
     }
     if (300..400).contains(&status) {
         return Err(malformed(status, body.len(), "a redirect, which is not followed")
@@ -297,15 +307,18 @@ fn malformed(status: u16, length: usize, what: impl fmt::Display) -> OAuthError 
 }
 
 /// An answer of more than `limit` bytes.
-pub(crate) fn too_long(status: u16, limit: usize) -> OAuthError {
-    OAuthError::new(
+pub(crate) fn too_long(status: Option<u16>, limit: usize) -> OAuthError {
+    let said = status.map(|status| format!(" (status {status})")).unwrap_or_default();
+    let error = OAuthError::new(
         OAuthErrorKind::Malformed,
-        format!("the answer (status {status}) is longer than {limit} bytes"),
+        format!("the answer{said} is longer than {limit} bytes"),
     )
-    .with_status(status)
-    .transient(status >= 500)
     .applied(true)
-    .with_hint("check the server's URL and what stands in between: a proxy, a login page")
+    .with_hint("check the server's URL and what stands in between: a proxy, a login page");
+    match status {
+        Some(status) => error.with_status(status).transient(status >= 500),
+        None => error,
+    }
 }
 
 fn throttled() -> OAuthError {
@@ -322,8 +335,9 @@ fn by_status(error: OAuthError, status: u16) -> OAuthError {
     if status == 429 {
         return throttled().with_status(status);
     }
-    let transient = error.is_transient() || status >= 500;
-    error.with_status(status).transient(transient)
+    let failed = status >= 500;
+    let (transient, applied) = (error.is_transient() || failed, error.maybe_applied() || failed);
+    error.with_status(status).transient(transient).applied(applied)
 }
 
 #[cfg(test)]

@@ -398,6 +398,16 @@ async fn an_html_page_is_described() {
     assert!(error.is_transient());
 }
 
+#[tokio::test]
+async fn the_time_to_wait_is_read_from_the_header() {
+    let answer = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 42\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::start(Then::Write(answer.as_bytes().to_vec())).await;
+    let error = refresh(&server).await;
+    assert_eq!(error.kind(), OAuthErrorKind::Throttled);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(42)));
+    assert!(error.is_transient() && !error.maybe_applied());
+}
+
 fn through(proxy: &Server) -> OAuthClient {
     let url = format!("http://user:test-proxy-password@{}", proxy.address);
     let client = OAuthClient::builder().proxy(&url).unwrap();

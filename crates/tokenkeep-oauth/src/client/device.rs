@@ -2,7 +2,7 @@
 
 use tokenkeep_core::ClientCredentials;
 
-use super::{Form, OAuthClient};
+use super::OAuthClient;
 use crate::{
     AccountsServer, DeviceAuthorization, DevicePoll, OAuthError, OAuthErrorKind,
     reply::{parse_device_authorization, parse_device_poll},
@@ -72,11 +72,8 @@ impl OAuthClient {
         if offline {
             fields.push(("prompt", "consent"));
         }
-        let form = Form::new(&fields);
-        let result = async {
-            let answer = self.post(server, "/oauth/v3/device/code", form).await?;
-            parse_device_authorization(answer.status, answer.content_type(), answer.body())
-        };
+        let result =
+            self.post(server, "/oauth/v3/device/code", &fields, parse_device_authorization);
         // A code that nobody gets to see expires by itself.
         let result = result.await.map_err(|error| error.applied(false).at(server));
         match &result {
@@ -108,16 +105,13 @@ impl OAuthClient {
         device: &DeviceAuthorization,
     ) -> Result<DevicePoll, OAuthError> {
         let secrets = [client.secret().expose_secret(), device.device_code.expose_secret()];
-        let form = Form::new(&[
+        let fields = [
             ("grant_type", "device_token"),
             ("client_id", client.id()),
             ("client_secret", secrets[0]),
             ("code", secrets[1]),
-        ]);
-        let result = async {
-            let answer = self.post(server, "/oauth/v3/device/token", form).await?;
-            parse_device_poll(answer.status, answer.content_type(), answer.body())
-        };
+        ];
+        let result = self.post(server, "/oauth/v3/device/token", &fields, parse_device_poll);
         let mut result = result.await.map_err(|error| {
             let expired = error.kind() == OAuthErrorKind::CodeExpiredOrUsed;
             let error = error.at(server).without_echo(&secrets);

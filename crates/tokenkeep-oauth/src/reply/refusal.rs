@@ -14,7 +14,8 @@ use crate::{OAuthError, OAuthErrorKind};
 /// | `access_denied` | the user refused |
 /// | `Access Denied` + "too many requests" | throttled |
 /// | `missing_org_info` | no organisation was named |
-/// | `general_error` | unspecified; may pass |
+/// | `general_error`, `server_error` | unspecified; may pass, and may have been done nevertheless |
+/// | `temporarily_unavailable` | busy; may pass |
 pub(crate) fn refusal(grant: Grant, error: &str, description: Option<&str>) -> OAuthError {
     let word = error.trim();
     let too_many = description
@@ -69,8 +70,15 @@ pub(crate) fn refusal(grant: Grant, error: &str, description: Option<&str>) -> O
                 .with_hint("check the scopes, for example ZohoCRM.modules.ALL")
         }
         "too_many_requests" => throttled(),
-        "general_error" | "server_error" | "internal_error" | "temporarily_unavailable" => {
-            new(OAuthErrorKind::Provider, "the provider failed without saying why").transient(true)
+        // Something broke on the way, and nobody says how far it had come.
+        "general_error" | "server_error" | "internal_error" => {
+            new(OAuthErrorKind::Provider, "the provider failed without saying why")
+                .transient(true)
+                .applied(true)
+        }
+        "temporarily_unavailable" => {
+            new(OAuthErrorKind::Provider, "the provider is busy or under maintenance")
+                .transient(true)
         }
         _ => new(OAuthErrorKind::Provider, "the provider refused the request"),
     };

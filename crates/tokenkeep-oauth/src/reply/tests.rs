@@ -159,7 +159,7 @@ fn each_error_has_its_kind_whatever_the_status() {
                 assert_eq!(error.kind(), kind, "{body}");
                 assert_eq!(error.is_transient(), transient, "{body}");
                 assert_eq!(error.status(), Some(status), "{body}");
-                assert!(!error.maybe_applied(), "{body}");
+                assert_eq!(error.maybe_applied(), body.contains("general_error"), "{body}");
                 let throttled = kind == Kind::Throttled;
                 assert_eq!(error.retry_after(), throttled.then_some(THROTTLE_WINDOW), "{body}");
             }
@@ -289,6 +289,35 @@ fn the_status_decides_where_the_body_says_nothing() {
     let error = parse_token_reply(Grant::RefreshToken, 503, None, body).unwrap_err();
     assert_eq!(error.kind(), OAuthErrorKind::Provider);
     assert!(error.is_transient());
+}
+
+#[test]
+fn a_server_that_failed_may_have_done_it() {
+    for (status, body, transient, applied) in [
+        (500, r#"{"error":"something_new"}"#, true, true),
+        (503, r#"{"code":"X"}"#, true, true),
+        (200, r#"{"error":"server_error"}"#, true, true),
+        (400, r#"{"error":"internal_error"}"#, true, true),
+        (500, "", true, true),
+        (504, "<html>", true, true),
+        (408, "", true, true),
+        (200, "<html>", false, true),
+        // It says what it means, and that is a refusal.
+        (503, r#"{"error":"invalid_code"}"#, false, false),
+        (500, r#"{"error":"invalid_client"}"#, false, false),
+        (400, r#"{"error":"temporarily_unavailable"}"#, true, false),
+        (400, r#"{"error":"something_new"}"#, false, false),
+        (429, "", true, false),
+        (429, r#"{"error":"something_new"}"#, true, false),
+    ] {
+        let error =
+            parse_token_reply(Grant::RefreshToken, status, None, body.as_bytes()).expect_err(body);
+        assert_eq!(
+            (error.is_transient(), error.maybe_applied()),
+            (transient, applied),
+            "{status} {body}"
+        );
+    }
 }
 
 #[test]

@@ -62,7 +62,8 @@ pub fn parse_current_user(
     let fields = read.map_err(|error| error.applied(false))?;
     let error = [&fields.code, &fields.error].into_iter().find(|field| field.says_something());
     if let Some(error) = error {
-        return Err(by_status(api_refusal(error.text().unwrap_or_default()), status));
+        let refused = api_refusal(error.text().unwrap_or_default());
+        return Err(by_status(refused, status).applied(false));
     }
     let user = fields.users.as_ref().and_then(|users| users.first()).and_then(|user| {
         Some(CurrentUser {
