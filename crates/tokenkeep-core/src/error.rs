@@ -62,10 +62,18 @@ pub enum Operation {
     DeleteTokens,
     /// `replace_token`
     ReplaceToken,
-    /// Trying, renewing or releasing a lease.
+    /// `try_lease`
     Lease,
-    /// Reading or writing state.
+    /// `renew_lease`
+    RenewLease,
+    /// `release_lease`
+    ReleaseLease,
+    /// `state`
     State,
+    /// `replace_state`
+    ReplaceState,
+    /// `change_mark`
+    ChangeMark,
     /// Listing by pages.
     Page,
 }
@@ -81,8 +89,12 @@ impl fmt::Display for Operation {
             Self::DeleteToken => "delete a token",
             Self::DeleteTokens => "delete the tokens",
             Self::ReplaceToken => "replace a token",
-            Self::Lease => "lease a token",
-            Self::State => "read or write a token's state",
+            Self::Lease => "take the lease of a token",
+            Self::RenewLease => "renew the lease of a token",
+            Self::ReleaseLease => "release the lease of a token",
+            Self::State => "read a token's state",
+            Self::ReplaceState => "write a token's state",
+            Self::ChangeMark => "see whether anything was changed",
             Self::Page => "list the tokens",
         })
     }

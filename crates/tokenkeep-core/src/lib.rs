@@ -16,6 +16,7 @@
 mod clock;
 mod error;
 mod field;
+mod fingerprint;
 mod list;
 pub mod matching;
 mod query;
@@ -31,12 +32,16 @@ pub use self::{
     clock::{Clock, SystemClock, Timestamp},
     error::{Operation, Outcome, StoreError, StoreErrorKind},
     field::{Field, FieldError},
+    fingerprint::Fingerprint,
     list::ListStore,
     query::{QueryKey, TokenQuery},
     secret::{AccessToken, ClientSecret, GrantToken, RefreshToken},
-    shared::{Lease, LeaseAttempt, Page, Replaced, SharedStore, TokenMeta},
+    shared::{
+        ChangeMark, Lease, LeaseAttempt, Page, Replaced, SharedStore, StateReplaced, TokenMeta,
+        update_state,
+    },
     sidecar::{Sidecar, SidecarEntry},
-    state::{Environment, TokenState, TokenStatus},
+    state::{Environment, InFlight, RefusedGrant, TokenState, TokenStatus},
     store::TokenStore,
     table::{MAX_ID, Saved, TokenTable, next_id},
     token::{ClientCredentials, OAuthToken, OAuthTokenBuilder, TokenId},

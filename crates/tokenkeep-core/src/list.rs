@@ -8,8 +8,9 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    Clock, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore, Sidecar,
-    StoreError, SystemClock, TokenId, TokenQuery, TokenState, TokenStore, TokenTable,
+    ChangeMark, Clock, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore,
+    Sidecar, StateReplaced, StoreError, SystemClock, TokenId, TokenQuery, TokenState, TokenStore,
+    TokenTable,
 };
 
 /// Tokens in the memory of one process; gone when the last clone is dropped.
@@ -49,6 +50,8 @@ pub struct ListStore {
 struct Contents {
     table: TokenTable,
     sidecar: Sidecar,
+    /// Grows with each change, and with what turns out to be none.
+    changes: u64,
 }
 
 impl ListStore {
@@ -68,6 +71,12 @@ impl ListStore {
     /// so what a panic elsewhere left behind is whole.
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to_change(&self) -> MutexGuard<'_, Contents> {
+        let mut contents = self.contents();
+        contents.changes += 1;
+        contents
     }
 }
 
@@ -93,7 +102,7 @@ impl TokenStore for ListStore {
     }
 
     async fn save_token(&self, token: &OAuthToken) -> Result<OAuthToken, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
         let saved = table.save(token).map_err(|error| error.during(Operation::SaveToken))?;
         if let Some(absorbed) = &saved.absorbed {
             sidecar.absorb(absorbed, &saved.token);
@@ -106,13 +115,13 @@ impl TokenStore for ListStore {
     }
 
     async fn delete_token(&self, id: &TokenId) -> Result<bool, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
         sidecar.remove(id);
         Ok(table.remove(id))
     }
 
     async fn delete_tokens(&self) -> Result<u64, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
         sidecar.tokens.clear();
         Ok(table.clear())
     }
@@ -130,7 +139,7 @@ impl SharedStore for ListStore {
         token: &OAuthToken,
         fence: Option<&Lease>,
     ) -> Result<Replaced, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
         sidecar
             .replace(table, expected, token, fence)
             .map_err(|error| error.during(Operation::ReplaceToken))
@@ -143,33 +152,40 @@ impl SharedStore for ListStore {
         ttl: Duration,
     ) -> Result<LeaseAttempt, StoreError> {
         let now = self.clock.now();
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
         let token = table.find_by_id(id).map_err(|error| error.during(Operation::Lease))?;
         Ok(token.map_or(LeaseAttempt::NoToken, |token| sidecar.try_lease(token, holder, ttl, now)))
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
         let now = self.clock.now();
-        Ok(self.contents().sidecar.renew_lease(lease, ttl, now))
+        Ok(self.to_change().sidecar.renew_lease(lease, ttl, now))
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        Ok(self.contents().sidecar.release_lease(lease))
+        Ok(self.to_change().sidecar.release_lease(lease))
     }
 
     async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, .. } = &*self.contents();
         let token = table.find_by_id(id).map_err(|error| error.during(Operation::State))?;
         Ok(token.and_then(|token| sidecar.state(token).cloned()))
     }
 
-    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
-        let token = table.find_by_id(id).map_err(|error| error.during(Operation::State))?;
-        if let Some(token) = token {
-            sidecar.write_state(token, state);
-        }
-        Ok(token.is_some())
+    async fn replace_state(
+        &self,
+        id: &TokenId,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> Result<StateReplaced, StoreError> {
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
+        let token = table.find_by_id(id).map_err(|error| error.during(Operation::ReplaceState))?;
+        Ok(token
+            .map_or(StateReplaced::NoToken, |token| sidecar.replace_state(token, expected, state)))
+    }
+
+    async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
+        Ok(ChangeMark::new(self.contents().changes, 0))
     }
 
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {

@@ -11,7 +11,7 @@ pub use self::{
     lease::{Lease, LeaseAttempt},
     page::{Page, TokenMeta},
 };
-use crate::{OAuthToken, StoreError, TokenId, TokenState};
+use crate::{OAuthToken, StoreError, StoreErrorKind, TokenId, TokenState};
 
 /// What became of a [`replace_token`](SharedStore::replace_token).
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,35 @@ pub enum Replaced {
     /// Nothing was changed, because the lease has passed to somebody else. Here is what is stored
     /// now.
     LeaseLost(Option<OAuthToken>),
+}
+
+/// What became of a [`replace_state`](SharedStore::replace_state).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum StateReplaced {
+    /// It was written.
+    Written,
+    /// Nothing was changed, because what is stored is not what was expected any more. Here is what
+    /// is.
+    Changed(Option<Box<TokenState>>),
+    /// There is no such token.
+    NoToken,
+}
+
+/// Says whether a store has been changed since: two marks of one open store that differ mean that
+/// something in it may have been changed in between, two that are equal that nothing was.
+///
+/// What it is made of is the store's business. Marks of two stores, or of one that was opened
+/// twice, say nothing about each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChangeMark(u64, u64);
+
+impl ChangeMark {
+    /// A mark of these two numbers.
+    #[must_use]
+    pub const fn new(one: u64, other: u64) -> Self {
+        Self(one, other)
+    }
 }
 
 /// Coordination across processes: compare-and-swap, leases, state, pages.
@@ -93,12 +122,31 @@ pub trait SharedStore: Send + Sync {
     /// What keeps the store from answering.
     async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError>;
 
-    /// Writes what is known of the token `id`; `false` if there is no such token.
+    /// Writes what is known of the token `id`, if what is stored still is `expected`: `None` for
+    /// nothing, which is also what counts as stored if it cannot be read.
+    ///
+    /// [`update_state`] reads, changes and writes, again if others write meanwhile.
     ///
     /// # Errors
     ///
-    /// What keeps the store from writing.
-    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError>;
+    /// What keeps the store from writing. Losing is not an error, see [`StateReplaced`].
+    async fn replace_state(
+        &self,
+        id: &TokenId,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> Result<StateReplaced, StoreError>;
+
+    /// A mark of what is stored now, rows and what is beside them. It is cheap enough to be asked
+    /// for each second, and much cheaper than a find over a network.
+    ///
+    /// A change is seen if it was complete before this was called, whoever made it: another
+    /// process, an official SDK, this store itself.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the store from answering.
+    async fn change_mark(&self) -> Result<ChangeMark, StoreError>;
 
     /// The next at most `limit` tokens after `after` in the order of ids: metadata, no secrets.
     ///
@@ -106,4 +154,45 @@ pub trait SharedStore: Send + Sync {
     ///
     /// What keeps the store from answering.
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError>;
+}
+
+/// How often [`update_state`] reads again because another one has written meanwhile.
+const WRITERS_MEANWHILE: u32 = 16;
+
+/// Changes what is known of the token `id`: reads it, applies `change`, writes it if nobody else
+/// has meanwhile, and begins again if somebody has. What others have written stays.
+///
+/// `change` may run several times. The answer is the state as written, or `None` if there is no
+/// such token. If the future is dropped, the change has been made or not.
+///
+/// # Errors
+///
+/// Busy if others write again and again; otherwise what keeps the store from answering.
+pub async fn update_state(
+    shared: &dyn SharedStore,
+    id: &TokenId,
+    change: impl Fn(&mut TokenState) + Send,
+) -> Result<Option<TokenState>, StoreError> {
+    let mut expected = match shared.state(id).await {
+        // What cannot be read counts as nothing, and is written anew.
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => None,
+        read => read?,
+    };
+    for _ in 0..WRITERS_MEANWHILE {
+        let mut state = expected.clone().unwrap_or_default();
+        change(&mut state);
+        if expected.as_ref() == Some(&state) {
+            return Ok(expected);
+        }
+        match shared.replace_state(id, expected.as_ref(), &state).await? {
+            StateReplaced::Written => return Ok(Some(state)),
+            StateReplaced::Changed(stored) => expected = stored.map(|state| *state),
+            StateReplaced::NoToken => return Ok(None),
+        }
+    }
+    Err(StoreError::new(
+        StoreErrorKind::Busy,
+        format!("what is known of token {id} was changed by others again and again"),
+    )
+    .with_hint("try again"))
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Lease, LeaseAttempt, OAuthToken, Replaced, StoreError, StoreErrorKind, Timestamp, TokenId,
-    TokenMeta, TokenState, TokenTable,
+    Lease, LeaseAttempt, OAuthToken, Replaced, StateReplaced, StoreError, StoreErrorKind,
+    Timestamp, TokenId, TokenMeta, TokenState, TokenTable,
     shared::Page,
     shared::lease::{self, LeaseRecord},
 };
@@ -96,10 +96,23 @@ impl Sidecar {
         self.tokens.get(token.id()?).filter(|entry| entry.belongs_to(token))?.state.as_ref()
     }
 
-    /// Writes what is known of `token`.
-    pub fn write_state(&mut self, token: &OAuthToken, state: &TokenState) {
-        if let Some(entry) = self.entry(token) {
-            entry.state = Some(state.clone());
+    /// Writes what is known of `token`, if that still is `expected`.
+    pub fn replace_state(
+        &mut self,
+        token: &OAuthToken,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> StateReplaced {
+        let stored = self.state(token);
+        if stored != expected {
+            return StateReplaced::Changed(stored.cloned().map(Box::new));
+        }
+        match self.entry(token) {
+            Some(entry) => {
+                entry.state = Some(state.clone());
+                StateReplaced::Written
+            }
+            None => StateReplaced::NoToken,
         }
     }
 
@@ -250,7 +263,7 @@ mod tests {
     fn who_gets_an_id_after_another_user_gets_neither_state_nor_lease() {
         let (alice, bob) = (token("alice@example.com"), token("bob@example.com"));
         let mut sidecar = Sidecar::default();
-        sidecar.write_state(&alice, &TokenState::default());
+        sidecar.replace_state(&alice, None, &TokenState::default());
         let ttl = Duration::from_secs(60);
         let attempt = sidecar.try_lease(&alice, "alice", ttl, Timestamp::default());
         let LeaseAttempt::Granted(lease) = attempt else { panic!("nobody has it") };

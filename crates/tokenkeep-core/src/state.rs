@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Timestamp;
+use crate::{Fingerprint, Timestamp};
 
 /// The kind of organisation a token works in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +54,46 @@ pub enum TokenStatus {
     Revoked,
 }
 
+/// A refresh that was begun: recorded before the provider is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct InFlight {
+    /// What was sent to the provider.
+    pub grant: Fingerprint,
+    /// When.
+    pub since: Timestamp,
+    /// The generation of the lease it was sent under.
+    pub generation: u64,
+}
+
+impl InFlight {
+    /// A refresh with `grant`, begun at `since` under the lease of `generation`.
+    #[must_use]
+    pub fn new(grant: Fingerprint, since: Timestamp, generation: u64) -> Self {
+        Self { grant, since, generation }
+    }
+}
+
+/// A grant that an accounts server refused for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RefusedGrant {
+    /// What was refused.
+    pub grant: Fingerprint,
+    /// The accounts server that refused it: another one may know it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl RefusedGrant {
+    /// `grant`, refused by the accounts server `by` at this moment.
+    #[must_use]
+    pub fn new(grant: Fingerprint, by: impl Into<String>, at: Timestamp) -> Self {
+        Self { grant, by: by.into(), at }
+    }
+}
+
 /// What is known of a token beyond the ten fields of the official layout.
 ///
 /// It holds no secret. Stores keep it beside the token, as JSON with a version; fields that a
@@ -82,12 +122,21 @@ pub struct TokenState {
     /// When it was last refreshed or exchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refreshed_at: Option<Timestamp>,
-    /// Since when a refresh is under way whose answer is not stored yet.
+    /// The refresh under way, whose answer is not stored yet. Who finds it under a lease of its
+    /// own knows that the answer was lost, or is with a process that has died.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refresh_started_at: Option<Timestamp>,
+    pub in_flight: Option<InFlight>,
+    /// When the provider was asked to refresh it of late, by whatever process: what a budget
+    /// counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked_at: Vec<Timestamp>,
     /// Until when the provider refuses to refresh it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Timestamp>,
+    /// The grant that the provider refused for good. Another grant in the token's record is not
+    /// meant by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedGrant>,
     /// What a newer version knows and this one does not.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,

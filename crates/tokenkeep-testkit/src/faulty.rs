@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Lease, LeaseAttempt, OAuthToken, Operation, Outcome, Page, Replaced, SharedStore, StoreError,
-    StoreErrorKind, TokenId, TokenQuery, TokenState, TokenStore,
+    ChangeMark, Lease, LeaseAttempt, OAuthToken, Operation, Outcome, Page, Replaced, SharedStore,
+    StateReplaced, StoreError, StoreErrorKind, TokenId, TokenQuery, TokenState, TokenStore,
 };
 use tokio::sync::Semaphore;
 
@@ -285,19 +285,29 @@ impl<S: TokenStore> SharedStore for FaultyStore<S> {
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        self.run(Operation::Lease, self.inner_shared()?.renew_lease(lease, ttl)).await
+        self.run(Operation::RenewLease, self.inner_shared()?.renew_lease(lease, ttl)).await
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        self.run(Operation::Lease, self.inner_shared()?.release_lease(lease)).await
+        self.run(Operation::ReleaseLease, self.inner_shared()?.release_lease(lease)).await
     }
 
     async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
         self.run(Operation::State, self.inner_shared()?.state(id)).await
     }
 
-    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError> {
-        self.run(Operation::State, self.inner_shared()?.write_state(id, state)).await
+    async fn replace_state(
+        &self,
+        id: &TokenId,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> Result<StateReplaced, StoreError> {
+        let effect = self.inner_shared()?.replace_state(id, expected, state);
+        self.run(Operation::ReplaceState, effect).await
+    }
+
+    async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
+        self.run(Operation::ChangeMark, self.inner_shared()?.change_mark()).await
     }
 
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,8 @@ use crate::{
 /// One version of the token file.
 pub(crate) struct Snapshot {
     path: PathBuf,
+    /// Which of all that were read or written it is.
+    pub(crate) number: u64,
     pub(crate) version: Version,
     /// Whether a change of the file would change its version, too.
     settled: AtomicBool,
@@ -140,6 +142,8 @@ pub(crate) struct Cache {
     path: PathBuf,
     slot: RwLock<Option<Arc<Snapshot>>>,
     loading: Mutex<()>,
+    /// How many snapshots there have been.
+    taken: AtomicU64,
     /// The empty file that was seen last, and since when.
     seen_empty: Mutex<Option<(Stamp, Timestamp)>>,
 }
@@ -150,6 +154,7 @@ impl Cache {
             path,
             slot: RwLock::default(),
             loading: Mutex::default(),
+            taken: AtomicU64::new(0),
             seen_empty: Mutex::default(),
         }
     }
@@ -249,6 +254,7 @@ impl Cache {
             && snapshot.version == base_version
         {
             change(&mut snapshot.table);
+            snapshot.number = self.next_number();
             snapshot.version = version;
             snapshot.settled = AtomicBool::new(false);
             std::mem::swap(&mut snapshot.document, &mut document);
@@ -282,7 +288,12 @@ impl Cache {
         let settled = is_settled(&version);
         let (document, table) = Document::parse(bytes);
         let path = self.path.clone();
-        Snapshot { path, version, settled: AtomicBool::new(settled), document, table }
+        let number = self.next_number();
+        Snapshot { path, number, version, settled: AtomicBool::new(settled), document, table }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.taken.fetch_add(1, Ordering::Relaxed)
     }
 
     fn accept(&self, before: Option<&Snapshot>, content: Content) -> Arc<Snapshot> {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore, StoreError, TokenId,
-    TokenState,
+    ChangeMark, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore,
+    StateReplaced, StoreError, TokenId, TokenState,
 };
 
 use crate::{
@@ -73,7 +73,7 @@ impl SharedStore for FileStore {
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
         let lease = lease.clone();
-        self.run(Operation::Lease, move |inner| {
+        self.run(Operation::RenewLease, move |inner| {
             inner.change(|snapshot, side| {
                 inner.known(side)?;
                 let Some(token) = snapshot.find_by_id(&lease.token_id)? else {
@@ -91,7 +91,7 @@ impl SharedStore for FileStore {
 
     async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
         let lease = lease.clone();
-        self.run(Operation::Lease, move |inner| {
+        self.run(Operation::ReleaseLease, move |inner| {
             inner.change(|snapshot, side| {
                 inner.known(side)?;
                 let Some(token) = snapshot.find_by_id(&lease.token_id)? else {
@@ -117,19 +117,35 @@ impl SharedStore for FileStore {
         .await
     }
 
-    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError> {
-        let (id, state) = (id.clone(), state.clone());
-        self.run(Operation::State, move |inner| {
+    async fn replace_state(
+        &self,
+        id: &TokenId,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> Result<StateReplaced, StoreError> {
+        let (id, expected, state) = (id.clone(), expected.cloned(), state.clone());
+        self.run(Operation::ReplaceState, move |inner| {
             inner.change(|snapshot, side| {
                 inner.known(side)?;
                 let Some(token) = snapshot.find_by_id(&id)? else {
-                    return Ok(Change::none(false));
+                    return Ok(Change::none(StateReplaced::NoToken));
                 };
                 let mut sidecar = side.sidecar.clone();
-                sidecar.write_state(token, &state);
+                let answer = sidecar.replace_state(token, expected.as_ref(), &state);
                 let side = (sidecar != side.sidecar).then_some(sidecar);
-                Ok(Change { rows: None, side, answer: true })
+                Ok(Change { rows: None, side, answer })
             })
+        })
+        .await
+    }
+
+    async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
+        if let Some(mark) = self.inner.mark_if_fresh() {
+            return Ok(mark);
+        }
+        self.run(Operation::ChangeMark, |inner| {
+            let (snapshot, side) = inner.both()?;
+            Ok(ChangeMark::new(snapshot.number, side.number))
         })
         .await
     }
@@ -154,6 +170,12 @@ impl SharedStore for FileStore {
 impl Inner {
     fn both(&self) -> Result<(Arc<Snapshot>, Arc<SideSnapshot>), StoreError> {
         Ok((self.cache.load(Purpose::Read)?, self.side.load()?))
+    }
+
+    /// The mark, if both files are what was read. Costs two `stat`s.
+    fn mark_if_fresh(&self) -> Option<ChangeMark> {
+        let rows = self.cache.if_fresh(|snapshot| snapshot.number)?;
+        Some(ChangeMark::new(rows, self.side.if_fresh(|snapshot| snapshot.number)?))
     }
 
     /// An error if what the side file says cannot be known.

@@ -3,7 +3,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -21,11 +24,15 @@ use crate::{
 pub(crate) struct SideFile {
     path: PathBuf,
     slot: RwLock<Option<Arc<SideSnapshot>>>,
+    /// How many snapshots there have been.
+    taken: AtomicU64,
 }
 
 /// One version of the side file.
 #[derive(Debug)]
 pub(crate) struct SideSnapshot {
+    /// Which of all that differ it is.
+    pub(crate) number: u64,
     version: Version,
     settled: bool,
     pub(crate) sidecar: Sidecar,
@@ -43,7 +50,15 @@ pub(crate) enum Condition {
 
 impl SideFile {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, slot: RwLock::default() }
+        Self { path, slot: RwLock::default(), taken: AtomicU64::new(0) }
+    }
+
+    /// Answers from memory, if the file is what was read. Costs one `stat`.
+    pub(crate) fn if_fresh<T>(&self, answer: impl FnOnce(&SideSnapshot) -> T) -> Option<T> {
+        let now = version(&self.path).ok()?;
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let known = slot.as_ref()?;
+        (known.settled && known.version == now).then(|| answer(known))
     }
 
     /// The side file as it is now. A missing or damaged one reads as an empty one.
@@ -51,11 +66,11 @@ impl SideFile {
         let failed = |error| io_error("read", &self.path, error);
         let now = version(&self.path).map_err(failed)?;
         let known = self.slot.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known
+        if let Some(known) = &known
             && known.settled
             && known.version == now
         {
-            return Ok(known);
+            return Ok(Arc::clone(known));
         }
         // Only renames change this file, so what is read is one version of it, whole.
         let (version, text) = match std::fs::File::open(&self.path) {
@@ -79,7 +94,17 @@ impl SideFile {
             );
         }
         let settled = version.is_none_or(|stamp| stamp.is_settled());
-        let snapshot = Arc::new(SideSnapshot { version, settled, sidecar, condition });
+        let number = match known {
+            // Its time of change has become old enough to tell of the next one.
+            Some(known)
+                if (known.version, known.condition) == (version, condition)
+                    && known.sidecar == sidecar =>
+            {
+                known.number
+            }
+            _ => self.next_number(),
+        };
+        let snapshot = Arc::new(SideSnapshot { number, version, settled, sidecar, condition });
         self.remember(Arc::clone(&snapshot));
         Ok(snapshot)
     }
@@ -108,7 +133,9 @@ impl SideFile {
         })?;
         if let Written::Done(version) = writer.replace(&self.path, &text, like, || true)? {
             let condition = Condition::Readable;
-            self.remember(Arc::new(SideSnapshot { version, settled: false, sidecar, condition }));
+            let number = self.next_number();
+            let snapshot = SideSnapshot { number, version, settled: false, sidecar, condition };
+            self.remember(Arc::new(snapshot));
         }
         Ok(())
     }
@@ -120,6 +147,10 @@ impl SideFile {
             format!("{} was written by a newer version", self.path.display()),
         )
         .with_hint("update this program; tokens can be found and saved meanwhile")
+    }
+
+    fn next_number(&self) -> u64 {
+        self.taken.fetch_add(1, Ordering::Relaxed)
     }
 
     fn remember(&self, snapshot: Arc<SideSnapshot>) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rusqlite::{CachedStatement, Connection, OpenFlags};
-use tokenkeep_core::{MAX_ID, StoreError, TokenId, next_id};
+use tokenkeep_core::{ChangeMark, MAX_ID, StoreError, TokenId, next_id};
 
 use crate::{
     config::{Location, SqliteConfig},
@@ -26,11 +26,13 @@ pub(crate) struct Settings {
     pub(crate) config: SqliteConfig,
     /// The largest number seen as an id, also in a database that is gone since.
     last_id: AtomicU64,
+    /// How many connections have been opened.
+    opened: AtomicU64,
 }
 
 impl Settings {
     pub(crate) fn new(config: SqliteConfig) -> Self {
-        Self { config, last_id: AtomicU64::new(0) }
+        Self { config, last_id: AtomicU64::new(0), opened: AtomicU64::new(0) }
     }
 }
 
@@ -48,8 +50,10 @@ pub(crate) struct Database {
     layout: Layout,
     site: Option<Site>,
     settings: Arc<Settings>,
-    /// When the file was last known to be at its path.
-    checked: Cell<Option<Instant>>,
+    /// Which of all connections of the store it is.
+    number: u64,
+    /// When the file was last known to be at its path, and how many connections there had been.
+    checked: Cell<Option<(Instant, u64)>>,
     /// The largest number given in the transaction that is under way.
     given: Cell<u64>,
 }
@@ -139,6 +143,7 @@ impl Database {
             connection,
             layout,
             site: None,
+            number: settings.opened.fetch_add(1, Ordering::AcqRel),
             settings: Arc::clone(settings),
             checked: Cell::new(None),
             given: Cell::new(0),
@@ -166,21 +171,39 @@ impl Database {
     }
 
     /// Stale, if the file is not at its path any more, or was not a moment ago: in a row of reads
-    /// it is looked up at times, because that costs a quarter of a read.
+    /// it is looked up at times, because that costs a quarter of a read. When another connection
+    /// has been opened it is looked up at once: the one that was open may have missed its file.
     pub(crate) fn check_site_for_reading(&self) -> Result<(), Fault> {
         #[expect(clippy::disallowed_methods, reason = "a span is measured, nothing is dated")]
         let now = Instant::now();
-        if self.checked.get().is_some_and(|checked| now.duration_since(checked) < MOMENT) {
+        let opened = self.settings.opened.load(Ordering::Acquire);
+        if self.checked.get().is_some_and(|(checked, so_many)| {
+            so_many == opened && now.duration_since(checked) < MOMENT
+        }) {
             return Ok(());
         }
         self.check_site()?;
-        self.checked.set(Some(now));
+        self.checked.set(Some((now, opened)));
         Ok(())
     }
 
     /// Stale, if the file is not at its path any more.
     pub(crate) fn check_site(&self) -> Result<(), Fault> {
         if self.site.as_ref().is_none_or(Site::holds) { Ok(()) } else { Err(Fault::Stale) }
+    }
+
+    /// A mark of what is in the database. The connection must be one that does not write, unless
+    /// it is the only one: SQLite counts what others have committed.
+    pub(crate) fn change_mark(&self) -> Result<ChangeMark, Fault> {
+        self.check_site()?;
+        let changes = match self.settings.config.location {
+            Location::Memory => self.connection.total_changes(),
+            Location::File(_) => self
+                .statement("pragma data_version")?
+                .query_row([], |row| row.get::<_, i64>(0))?
+                .cast_unsigned(),
+        };
+        Ok(ChangeMark::new(self.number, changes))
     }
 
     /// Whatever goes wrong in a file that is gone, it may work in the one that is there.

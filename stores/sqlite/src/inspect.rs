@@ -6,7 +6,12 @@ use rusqlite::Row;
 use tokenkeep_core::{Field, Operation, StoreError, TokenId};
 
 use crate::{
-    config::Location, connection::Database, error::Fault, layout::Layout, rows, store::SqliteStore,
+    config::Location,
+    connection::Database,
+    error::Fault,
+    layout::{Beside, Layout},
+    rows,
+    store::SqliteStore,
 };
 
 /// What a person should know of a database: what it is, and what in it may cause trouble.
@@ -76,7 +81,7 @@ fn inspect(database: &Database, (): &()) -> Result<Inspection, Fault> {
         "select (select count(*) from \"{table}\"), \
          (select cast(max(\"id\") as integer) + 1 from \"{table}\"), {orphans}",
         table = layout.table,
-        orphans = if layout.has_side {
+        orphans = if layout.beside != Beside::Nothing {
             format!(
                 "(select count(*) from \"{}\" s where not exists \
                  (select 1 from \"{}\" t where t.\"id\" = s.token_id))",

@@ -20,9 +20,18 @@ pub(crate) struct Column {
 pub(crate) struct Layout {
     pub(crate) table: String,
     pub(crate) side: String,
-    pub(crate) has_side: bool,
+    pub(crate) beside: Beside,
     columns: [Column; 10],
     pub(crate) sql: Sql,
+}
+
+/// What there is of our table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// One of the first form, which did not say for how long a lease was taken.
+    WithoutTtl,
+    Whole,
 }
 
 /// Statements, written once for a layout.
@@ -55,10 +64,10 @@ pub(crate) struct Sql {
 }
 
 impl Layout {
-    pub(crate) fn new(table: &str, columns: [Column; 10], has_side: bool) -> Self {
+    pub(crate) fn new(table: &str, columns: [Column; 10], beside: Beside) -> Self {
         let side = side_table(table);
-        let sql = Sql::new(table, &side, &columns, has_side);
-        Self { table: table.to_owned(), side, has_side, columns, sql }
+        let sql = Sql::new(table, &side, &columns, beside);
+        Self { table: table.to_owned(), side, beside, columns, sql }
     }
 
     pub(crate) fn official(table: &str) -> Self {
@@ -67,7 +76,7 @@ impl Layout {
             nullable: field != Field::Id,
             in_place: true,
         });
-        Self::new(table, columns, true)
+        Self::new(table, columns, Beside::Whole)
     }
 
     /// What absence is written as: null, or where the table forbids that, empty text.
@@ -145,11 +154,16 @@ pub(crate) fn create_token_table(table: &str) -> String {
     )
 }
 
+/// Completes our table of the first form.
+pub(crate) fn add_lease_ttl(layout: &Layout) -> String {
+    format!("alter table \"{}\" add column lease_ttl integer", layout.side)
+}
+
 pub(crate) fn create_side_tables(layout: &Layout) -> String {
     format!(
         "create table if not exists \"{}\" (token_id text not null primary key, user_name text, \
          client_id text, state text, lease_holder text, lease_generation integer, \
-         lease_until integer) without rowid;
+         lease_until integer, lease_ttl integer) without rowid;
          create table if not exists tokenkeep_meta (token_table text not null primary key, \
          version integer not null, last_id integer not null) without rowid;
          insert or ignore into tokenkeep_meta (token_table, version, last_id) \
@@ -194,7 +208,7 @@ impl Sql {
         }
     }
 
-    fn new(table: &str, side: &str, columns: &[Column; 10], has_side: bool) -> Self {
+    fn new(table: &str, side: &str, columns: &[Column; 10], beside: Beside) -> Self {
         let column = |alias: &str, field: Field| match columns[field as usize].name {
             Some(name) => format!("{alias}\"{name}\""),
             None => "null".to_owned(),
@@ -220,14 +234,14 @@ impl Sql {
             let column = column("t.", field);
             format!("{column} is not null and {column} <> ''")
         };
-        let (state, join) = if has_side {
-            (
+        let (state, join) = match beside {
+            Beside::Nothing => ("null, null, null", String::new()),
+            Beside::WithoutTtl | Beside::Whole => (
                 "s.user_name, s.client_id, s.state",
                 format!(" left join \"{side}\" s on s.token_id = t.\"id\""),
-            )
-        } else {
-            ("null, null, null", String::new())
+            ),
         };
+        let lease_ttl = if beside == Beside::Whole { "lease_ttl" } else { "null" };
         let page = format!(
             "select {}, {}, {}, {}, {}, {}, {}, {}, {}, {state} from \"{table}\" t{join}",
             column("t.", Field::Id),
@@ -277,8 +291,8 @@ impl Sql {
                  where token_table = '{table}' and last_id < ?1"
             ),
             side_read: format!(
-                "select user_name, client_id, state, lease_holder, lease_generation, lease_until \
-                 from \"{side}\" where token_id = ?1"
+                "select user_name, client_id, state, lease_holder, lease_generation, lease_until, \
+                 {lease_ttl} from \"{side}\" where token_id = ?1"
             ),
             side_state: format!(
                 "insert into \"{side}\" (token_id, user_name, client_id, state) \
@@ -287,10 +301,12 @@ impl Sql {
             ),
             side_lease: format!(
                 "insert into \"{side}\" \
-                 (token_id, user_name, client_id, lease_holder, lease_generation, lease_until) \
-                 values (?1, ?2, ?3, ?4, ?5, ?6) on conflict (token_id) do update set {subject}, \
+                 (token_id, user_name, client_id, lease_holder, lease_generation, lease_until, \
+                 lease_ttl) values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 on conflict (token_id) do update set {subject}, \
                  lease_holder = excluded.lease_holder, \
-                 lease_generation = excluded.lease_generation, lease_until = excluded.lease_until"
+                 lease_generation = excluded.lease_generation, \
+                 lease_until = excluded.lease_until, lease_ttl = excluded.lease_ttl"
             ),
             side_subject: format!(
                 "update \"{side}\" set user_name = ?2, client_id = ?3 where token_id = ?1"

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokenkeep_core::{Operation, StoreError, StoreErrorKind};
+use tokenkeep_core::{ChangeMark, Operation, StoreError, StoreErrorKind};
 
 use crate::{
     config::{Location, SqliteConfig},
@@ -29,6 +29,8 @@ pub(crate) struct Pool {
     readers: Box<[Mutex<Slot>]>,
     /// Another that reads, for what takes longer.
     lister: Mutex<Slot>,
+    /// Another, which says whether others have written.
+    marker: Mutex<Slot>,
 }
 
 /// A connection that is opened when it is needed, and again when its file is gone.
@@ -54,7 +56,9 @@ impl Pool {
         let readers: Box<[_]> =
             (0..readers).map(|_| Mutex::new(Slot::new(Use::Reading, &settings))).collect();
         let lister = Mutex::new(Slot::new(Use::Reading, &settings));
-        Ok(Self { settings, writer: Arc::new(async_lock::Mutex::new(writer)), readers, lister })
+        let marker = Mutex::new(Slot::new(Use::Reading, &settings));
+        let writer = Arc::new(async_lock::Mutex::new(writer));
+        Ok(Self { settings, writer, readers, lister, marker })
     }
 
     /// Reads a little: on the calling task, unless something is in the way.
@@ -132,6 +136,24 @@ impl Pool {
         result.await.map_err(|fault| fault.into_error().during(operation))
     }
 
+    /// A mark of what is in the database: on the calling task, unless something is in the way.
+    pub(crate) async fn change_mark(self: &Arc<Self>) -> Result<ChangeMark, StoreError> {
+        let work: Work<(), ChangeMark> = |database, ()| database.change_mark();
+        let result = if self.readers.is_empty() {
+            self.writer.lock().await.try_reading(&(), work)
+        } else {
+            self.marker().try_reading(&(), work)
+        };
+        match result {
+            Err(Fault::Busy(_) | Fault::Stale) => {
+                let of_file =
+                    move |pool: &Self, timeout, args: &()| pool.marker().wait(timeout, args, work);
+                Box::pin(self.read_on_thread(Operation::ChangeMark, (), work, of_file)).await
+            }
+            result => result.map_err(|fault| fault.into_error().during(Operation::ChangeMark)),
+        }
+    }
+
     /// Writes, in a transaction: on the calling task unless another process writes.
     pub(crate) async fn write<A, T>(
         &self,
@@ -177,6 +199,10 @@ impl Pool {
         let began = Instant::now();
         let slot = self.writer.lock_arc().await;
         (slot, began.elapsed())
+    }
+
+    fn marker(&self) -> MutexGuard<'_, Slot> {
+        self.marker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection that reads and nobody uses, beginning with the one this thread had last; if

@@ -7,7 +7,9 @@ use tokenkeep_core::{Field, StoreError, StoreErrorKind};
 
 use crate::{
     error::{Fault, corrupt},
-    layout::{Column, Layout, VERSION, create_side_tables, create_token_table},
+    layout::{
+        Beside, Column, Layout, VERSION, add_lease_ttl, create_side_tables, create_token_table,
+    },
 };
 
 /// The layout of the tables in this database, made or completed first unless `read_only`.
@@ -54,6 +56,9 @@ fn make(connection: &Connection, table: &str) -> Result<Layout, Fault> {
         layout = found.layout(table)?.unwrap_or_else(|| Layout::official(table));
     }
     connection.execute_batch(&create_side_tables(&layout))?;
+    if found.beside == Beside::WithoutTtl {
+        connection.execute_batch(&add_lease_ttl(&layout))?;
+    }
     let mut indices = layout.indices();
     if !found.id_is_indexed {
         indices.push(layout.id_index());
@@ -73,7 +78,7 @@ struct Found {
     indices: HashSet<String>,
     /// Whether an index finds ids byte by byte.
     id_is_indexed: bool,
-    has_side: bool,
+    beside: Beside,
     is_recorded: bool,
 }
 
@@ -124,9 +129,16 @@ impl Found {
             .exists([table])?;
         let side = Layout::official(table).side;
         let mut exists = connection.prepare("select 1 from sqlite_schema where name = ?1")?;
-        let has_side = exists.exists([side.as_str()])?;
+        let has_ttl = connection
+            .prepare("select 1 from pragma_table_info(?1) where name = 'lease_ttl'")?
+            .exists([side.as_str()])?;
+        let beside = match exists.exists([side.as_str()])? {
+            false => Beside::Nothing,
+            true if has_ttl => Beside::Whole,
+            true => Beside::WithoutTtl,
+        };
         let is_recorded = exists.exists(["tokenkeep_meta"])? && recorded(connection, table)?;
-        Ok(Self { columns, indices, id_is_indexed, has_side, is_recorded })
+        Ok(Self { columns, indices, id_is_indexed, beside, is_recorded })
     }
 
     fn has(&self, field: Field) -> bool {
@@ -137,7 +149,7 @@ impl Found {
     fn complete(&self, table: &str) -> Result<Option<Layout>, Fault> {
         let Some(layout) = self.layout(table)? else { return Ok(None) };
         let complete = self.has(Field::ApiDomain)
-            && self.has_side
+            && self.beside == Beside::Whole
             && self.is_recorded
             && (self.id_is_indexed || self.indices.contains(&layout.id_index().0))
             && layout.indices().iter().all(|(name, _)| self.indices.contains(name));
@@ -198,7 +210,7 @@ impl Found {
             ))
             .with_hint("give that column a default, or name another table"));
         }
-        Ok(Some(Layout::new(table, columns, self.has_side)))
+        Ok(Some(Layout::new(table, columns, self.beside)))
     }
 
     /// What this table calls a field: the v2 SDKs and the SDKs' files have other names for two.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Row, ToSql, params};
 use tokenkeep_core::{
-    Field, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore, StoreError,
-    StoreErrorKind, TokenId, TokenMeta, TokenState, shared::lease,
+    ChangeMark, Field, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore,
+    StateReplaced, StoreError, StoreErrorKind, TokenId, TokenMeta, TokenState, shared::lease,
 };
 
 use crate::{
@@ -40,19 +40,29 @@ impl SharedStore for SqliteStore {
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        self.pool.write(Operation::Lease, &(lease.clone(), ttl), renew).await
+        self.pool.write(Operation::RenewLease, &(lease.clone(), ttl), renew).await
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        self.pool.write(Operation::Lease, lease, release).await
+        self.pool.write(Operation::ReleaseLease, lease, release).await
     }
 
     async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
         self.pool.read(Operation::State, id, read_state).await
     }
 
-    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError> {
-        self.pool.write(Operation::State, &(id.clone(), state.clone()), write_state).await
+    async fn replace_state(
+        &self,
+        id: &TokenId,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> Result<StateReplaced, StoreError> {
+        let args = (id.clone(), expected.cloned(), state.clone());
+        self.pool.write(Operation::ReplaceState, &args, replace_state).await
+    }
+
+    async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
+        self.pool.change_mark().await
     }
 
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
@@ -140,10 +150,17 @@ fn read_state(database: &Database, id: &TokenId) -> Result<Option<TokenState>, F
     }
 }
 
-fn write_state(database: &Database, (id, state): &(TokenId, TokenState)) -> Result<bool, Fault> {
-    let Some(token) = by_id(database, id)? else { return Ok(false) };
+fn replace_state(
+    database: &Database,
+    (id, expected, state): &(TokenId, Option<TokenState>, TokenState),
+) -> Result<StateReplaced, Fault> {
+    let Some(token) = by_id(database, id)? else { return Ok(StateReplaced::NoToken) };
+    let stored = Entry::of(database, &token)?.readable_state();
+    if stored != *expected {
+        return Ok(StateReplaced::Changed(stored.map(Box::new)));
+    }
     side::write_state(database, &token, state)?;
-    Ok(true)
+    Ok(StateReplaced::Written)
 }
 
 /// The next tokens: those of numeric ids by number, then the others by their bytes.
@@ -235,8 +252,7 @@ fn meta(row: &Row<'_>) -> Result<(TokenMeta, Option<String>), Fault> {
 
     let (user_name, client_id): (Option<String>, Option<String>) = (row.get(9)?, row.get(10)?);
     let then = Subject { user_name: user_name.as_deref(), client_id: client_id.as_deref() };
-    let state: Option<String> = row.get(11)?;
-    let state = state.filter(|_| then.is_still(Subject::of(&bare)));
+    let state = side::state_in(row, 11)?.filter(|_| then.is_still(Subject::of(&bare)));
     let (state, damage) = match state.map(|text| side::parse_state(&id, &text)).transpose() {
         Ok(state) => (state, None),
         Err(error) => (None, Some(error.to_string())),

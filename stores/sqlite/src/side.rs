@@ -1,6 +1,8 @@
 //! What belongs to a token beyond its ten fields: state and lease, in the side table.
 
-use rusqlite::{OptionalExtension, Row, params};
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Row, params, types::ValueRef};
 use tokenkeep_core::{
     Lease, OAuthToken, Timestamp, TokenId, TokenState, shared::lease::LeaseRecord,
 };
@@ -8,6 +10,7 @@ use tokenkeep_core::{
 use crate::{
     connection::Database,
     error::{Fault, corrupt},
+    layout::Beside,
     rows::id_of,
 };
 
@@ -35,14 +38,14 @@ impl<'a> Subject<'a> {
 /// What is beside one token.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    state: Option<String>,
+    state: Option<Vec<u8>>,
     pub(crate) lease: Option<LeaseRecord>,
 }
 
 impl Entry {
     /// What is beside `token`; nothing, if it belonged to somebody else.
     pub(crate) fn of(database: &Database, token: &OAuthToken) -> Result<Self, Fault> {
-        if !database.layout().has_side {
+        if database.layout().beside == Beside::Nothing {
             return Ok(Self::default());
         }
         let mut statement = database.statement(&database.layout().sql.side_read)?;
@@ -55,7 +58,7 @@ impl Entry {
                 if !then.is_still(Subject::of(token)) {
                     return Ok(Self::default());
                 }
-                Ok(Self { state: row.get(2)?, lease: lease_in(row)? })
+                Ok(Self { state: state_in(row, 2)?, lease: lease_in(row)? })
             })
             .optional()?;
         Ok(found.unwrap_or_default())
@@ -65,6 +68,21 @@ impl Entry {
     pub(crate) fn state(&self, id: &TokenId) -> Result<Option<TokenState>, Fault> {
         Ok(self.state.as_deref().map(|text| parse_state(id, text)).transpose()?)
     }
+
+    /// The state, or nothing if it cannot be read.
+    pub(crate) fn readable_state(&self) -> Option<TokenState> {
+        serde_json::from_slice(self.state.as_deref()?).ok()
+    }
+}
+
+/// A state as it is stored, whether it can be read or not.
+pub(crate) fn state_in(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+    Ok(match row.get_ref(at)? {
+        ValueRef::Null => None,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+        // A number is no state.
+        ValueRef::Integer(_) | ValueRef::Real(_) => Some(Vec::new()),
+    })
 }
 
 fn lease_in(row: &Row<'_>) -> rusqlite::Result<Option<LeaseRecord>> {
@@ -74,19 +92,21 @@ fn lease_in(row: &Row<'_>) -> rusqlite::Result<Option<LeaseRecord>> {
     };
     let holder: Option<String> = row.get(3)?;
     let until: Option<i64> = row.get(5)?;
+    let ttl: Option<i64> = row.get(6)?;
     Ok(Some(LeaseRecord::new(
         holder.unwrap_or_default(),
         generation,
         Timestamp::from_millis(until.unwrap_or_default()),
+        Duration::from_millis(ttl.and_then(|ttl| u64::try_from(ttl).ok()).unwrap_or_default()),
     )))
 }
 
 /// Reads a state as it is stored.
 pub(crate) fn parse_state(
     id: &TokenId,
-    text: &str,
+    text: &[u8],
 ) -> Result<TokenState, tokenkeep_core::StoreError> {
-    serde_json::from_str(text).map_err(|_not_a_state| {
+    serde_json::from_slice(text).map_err(|_not_a_state| {
         corrupt(format!("the state of token {id} cannot be read"))
             .with_hint("refresh the token or log in again: that writes it anew")
     })
@@ -128,7 +148,8 @@ pub(crate) fn write_lease(
         token.client_id(),
         record.holder,
         i64::try_from(record.generation).unwrap_or(i64::MAX),
-        record.until.as_millis()
+        record.until.as_millis(),
+        i64::try_from(record.ttl_ms).unwrap_or(i64::MAX)
     ])?;
     Ok(())
 }
@@ -169,13 +190,12 @@ pub(crate) fn absorb(
     absorbed: &OAuthToken,
     token: &OAuthToken,
 ) -> Result<(), Fault> {
-    let id = id_of(absorbed)?;
-    if let Some(state) = Entry::of(database, absorbed)?.state(id).unwrap_or_default()
+    if let Some(state) = Entry::of(database, absorbed)?.readable_state()
         && Entry::of(database, token)?.state.is_none()
     {
         write_state(database, token, &state)?;
     }
-    forget(database, id)
+    forget(database, id_of(absorbed)?)
 }
 
 /// Forgets what is beside `token` if it belonged to somebody else.

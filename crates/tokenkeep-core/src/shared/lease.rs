@@ -49,13 +49,32 @@ pub struct LeaseRecord {
     pub generation: u64,
     /// When it ends or has ended.
     pub until: Timestamp,
+    /// For how long it was taken or renewed last, in milliseconds; 0 where that is not known.
+    #[serde(default)]
+    pub ttl_ms: u64,
 }
 
 impl LeaseRecord {
     /// A record read from a store.
     #[must_use]
-    pub fn new(holder: impl Into<String>, generation: u64, until: Timestamp) -> Self {
-        Self { holder: holder.into(), generation, until }
+    pub fn new(
+        holder: impl Into<String>,
+        generation: u64,
+        until: Timestamp,
+        ttl: Duration,
+    ) -> Self {
+        Self { holder: holder.into(), generation, until, ttl_ms: millis(ttl) }
+    }
+
+    /// Whether somebody has it at `now`.
+    ///
+    /// A lease that seems to last for more than twice the time it was taken for was taken by a
+    /// clock that has been set back since: it counts as ended, or its dead holder would keep
+    /// everybody waiting for as long as the clock moved.
+    #[must_use]
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        let left = millis(now.until(self.until));
+        self.until > now && (self.ttl_ms == 0 || left <= self.ttl_ms.saturating_mul(2))
     }
 
     /// Whether `lease` is the newest one, taken over by nobody.
@@ -80,12 +99,11 @@ pub fn take(
     now: Timestamp,
 ) -> Result<LeaseRecord, Timestamp> {
     match current {
-        Some(record) if record.until > now => Err(record.until),
-        Some(_) | None => Ok(LeaseRecord {
-            holder: holder.to_owned(),
-            generation: current.map_or(0, |record| record.generation) + 1,
-            until: now.plus(ttl),
-        }),
+        Some(record) if record.is_held(now) => Err(record.until),
+        Some(_) | None => {
+            let generation = current.map_or(0, |record| record.generation) + 1;
+            Ok(LeaseRecord::new(holder, generation, now.plus(ttl), ttl))
+        }
     }
 }
 
@@ -100,7 +118,7 @@ pub fn renew(
 ) -> Option<LeaseRecord> {
     current
         .filter(|record| record.is(lease) && record.until != RELEASED)
-        .map(|record| LeaseRecord { until: now.plus(ttl), ..record.clone() })
+        .map(|record| LeaseRecord::new(&record.holder, record.generation, now.plus(ttl), ttl))
 }
 
 /// Gives `lease` back: the record to store, or `None` if it has passed to somebody else.
@@ -109,6 +127,10 @@ pub fn release(current: Option<&LeaseRecord>, lease: &Lease) -> Option<LeaseReco
     current
         .filter(|record| record.is(lease))
         .map(|record| LeaseRecord { until: RELEASED, ..record.clone() })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The end of a lease that was given back. A renewal that comes late must not bring it to life.
@@ -163,5 +185,17 @@ mod tests {
         let first = take(None, "a", TTL, NOW).unwrap();
         let later = NOW.plus(TTL * 3);
         assert_eq!(renew(Some(&first), &lease(&first), TTL, later).unwrap().until, later.plus(TTL));
+    }
+
+    #[test]
+    fn a_lease_of_a_clock_that_was_set_back_does_not_last() {
+        let first = take(None, "a", TTL, NOW).unwrap();
+        let hour = Duration::from_secs(3600);
+        assert!(first.is_held(NOW) && first.is_held(NOW.minus(TTL)));
+        assert!(!first.is_held(NOW.minus(hour)));
+        assert_eq!(take(Some(&first), "b", TTL, NOW.minus(hour)).unwrap().generation, 2);
+        // Of a record without it, nothing is concluded.
+        let unknown = LeaseRecord { ttl_ms: 0, ..first };
+        assert!(unknown.is_held(NOW.minus(hour)));
     }
 }
