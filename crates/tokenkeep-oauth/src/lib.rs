@@ -9,6 +9,7 @@
 //!   without a browser it logs in by the device flow, see [`DeviceAuthorization`].
 //! - [`Transport`] carries its requests: https, unless you set another one.
 //! - [`OAuthError`] says what went wrong, whether it may work later, and what to do.
+//! - [`ProviderRules`] is what a provider allows a client that refreshes, as data.
 //! - [`reply`] judges answers: pure functions over a status, a content type and a body.
 //!
 //! ```no_run
@@ -41,6 +42,7 @@ mod error;
 mod login;
 mod pkce;
 pub mod reply;
+mod rules;
 mod server;
 mod transport;
 
@@ -52,6 +54,7 @@ pub use self::{
     login::{Authorization, AuthorizationRequest, Callback},
     pkce::{PkceVerifier, State},
     reply::{CurrentUser, DevicePoll, Revocation, TokenReply},
+    rules::{Budget, ProviderRules, Replay},
     server::{AccountsServer, AllowedServers, ApiDomain},
     transport::{
         HttpHeader, HttpMethod, HttpReply, HttpRequest, Transport, TransportError,
