@@ -55,11 +55,23 @@ pub struct TokenReply {
     pub refresh_token: Option<RefreshToken>,
     /// How long the access token lives from now; see [`parse_token_reply`] for how it is read.
     pub expires_in: Duration,
+    /// Whether the answer says how long; if not, `expires_in` is [`DEFAULT_LIFETIME`]. See
+    /// [`expires_in_or`](Self::expires_in_or).
+    pub names_lifetime: bool,
     /// Where API calls go: https, or http on loopback. It may not be that of the token's
     /// environment: a configured environment wins.
     pub api_domain: Option<String>,
     /// What the token may do, where the answer says so.
     pub scopes: Vec<String>,
+}
+
+impl TokenReply {
+    /// How long the access token lives from now, by the answer, or `default` where it does not say:
+    /// see [`ProviderRules::default_lifetime`](crate::ProviderRules::default_lifetime).
+    #[must_use]
+    pub fn expires_in_or(&self, default: Duration) -> Duration {
+        if self.names_lifetime { self.expires_in } else { default }
+    }
 }
 
 #[derive(Deserialize)]
@@ -88,9 +100,14 @@ struct TokenFields<'a> {
 ///
 /// The life of the access token is `expires_in_sec` in seconds, else `expires_in` in seconds, or
 /// in milliseconds if it is more than 86 400 (an older form of the answer has both fields, with
-/// milliseconds in the second). Each may be a number or text. What is missing, not a number, or
-/// less than one second counts as [`DEFAULT_LIFETIME`]; what is still more than a day as
+/// milliseconds in the second). Each may be a number or text. It is always between one second and
+/// a day: what is missing, not a number, or less than one second (zero, negative) counts as
+/// [`DEFAULT_LIFETIME`]; what is still more than a day, for example ten years, as
 /// [`MAX_LIFETIME`]. A wrong guess costs one 401 and one refresh.
+///
+/// **No value of these two fields costs the tokens**, and neither does one of `scope`,
+/// `api_domain` or `token_type`: as long as the body is a JSON object with an access token, this is
+/// not an error.
 ///
 /// `token_type` is not looked at. An API domain that is neither https nor loopback is left out.
 ///
@@ -135,16 +152,18 @@ pub fn parse_token_reply(
         .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
         .and_then(|token| AccessToken::new(token).ok())
         .ok_or_else(|| malformed(status, body.len(), "a JSON object without an access token"))?;
+    let named = lifetime(&fields.expires_in_sec, &fields.expires_in);
     Ok(TokenReply {
         access_token,
         refresh_token: fields.refresh_token.text().and_then(|token| RefreshToken::new(token).ok()),
-        expires_in: lifetime(&fields.expires_in_sec, &fields.expires_in),
+        expires_in: named.unwrap_or(DEFAULT_LIFETIME),
+        names_lifetime: named.is_some(),
         api_domain: api_domain(&fields.api_domain),
         scopes: fields.scope.text().map(scopes).unwrap_or_default(),
     })
 }
 
-fn lifetime(expires_in_sec: &Scalar<'_>, expires_in: &Scalar<'_>) -> Duration {
+fn lifetime(expires_in_sec: &Scalar<'_>, expires_in: &Scalar<'_>) -> Option<Duration> {
     let usable = |seconds: &f64| *seconds >= 1.0;
     let max = MAX_LIFETIME.as_secs_f64();
     let plain = || {
@@ -152,7 +171,7 @@ fn lifetime(expires_in_sec: &Scalar<'_>, expires_in: &Scalar<'_>) -> Duration {
         Some(if number > max { number / 1000.0 } else { number }).filter(usable)
     };
     let seconds = expires_in_sec.number().filter(usable).or_else(plain);
-    seconds.map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs_f64(seconds.min(max)))
+    seconds.map(|seconds| Duration::from_secs_f64(seconds.min(max)))
 }
 
 fn api_domain(field: &Scalar<'_>) -> Option<String> {

@@ -1,24 +1,24 @@
 //! Reading JSON that may hold tokens, and may be wrong in every way.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 /// A value of a field, whatever its type is. Text is borrowed from the body where it can be, and
 /// zeroized when dropped where it cannot.
+///
+/// Nonsense in one field costs no other: what is JSON and makes no sense, a number of a thousand
+/// digits or half a surrogate pair, is [`Other`](Self::Other).
 #[derive(Default)]
 pub(super) enum Scalar<'a> {
     #[default]
     Absent,
     Bool(bool),
-    Number(f64),
+    /// A number as it is written.
+    Number(&'a str),
     Borrowed(&'a str),
     Owned(Zeroizing<String>),
-    /// An array or an object.
+    /// An array or an object, or what cannot be read.
     Other,
 }
 
@@ -36,7 +36,7 @@ impl Scalar<'_> {
     /// The number, written as one or as text.
     pub(super) fn number(&self) -> Option<f64> {
         match self {
-            Self::Number(number) => Some(*number),
+            Self::Number(digits) => digits.parse::<f64>().ok(),
             Self::Borrowed(_) | Self::Owned(_) => self.text()?.trim().parse().ok(),
             Self::Absent | Self::Bool(_) | Self::Other => None,
         }
@@ -55,61 +55,31 @@ impl Scalar<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyScalar)
+        let raw: &'de RawValue = Deserialize::deserialize(deserializer)?;
+        Ok(Self::of_json(raw.get()))
     }
 }
 
-struct AnyScalar;
-
-impl<'de> Visitor<'de> for AnyScalar {
-    type Value = Scalar<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Scalar::Absent)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Scalar::Bool(value))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "numbers here are seconds or small ids")]
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(value as f64))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "numbers here are seconds or small ids")]
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(value))
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-        Ok(Scalar::Borrowed(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Scalar::Owned(Zeroizing::new(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Self::Value, E> {
-        Ok(Scalar::Owned(Zeroizing::new(value)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
+impl<'a> Scalar<'a> {
+    /// Reads one value of JSON, which is known to be one.
+    fn of_json(json: &'a str) -> Self {
+        match json {
+            "null" => Self::Absent,
+            "true" => Self::Bool(true),
+            "false" => Self::Bool(false),
+            _ if json.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) => {
+                Self::Number(json)
+            }
+            _ => match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(text) if !text.contains('\\') => Self::Borrowed(text),
+                Some(_) => match serde_json::from_str(json) {
+                    Ok(text) => Self::Owned(Zeroizing::new(text)),
+                    // The error would echo values: it ends here.
+                    Err(_echoes) => Self::Other,
+                },
+                None => Self::Other,
+            },
+        }
     }
 }
 
@@ -179,6 +149,10 @@ mod tests {
             assert_eq!(a(absent), None, "{absent}");
         }
         assert_eq!(a(r#"{"a":"inf"}"#).as_deref(), Some("inf"));
+        let digits = "9".repeat(400);
+        for nonsense in ["1e400", "-1E999", &digits, r#""\ud800""#, r#""\udc00\ud800""#] {
+            assert_eq!(a(&format!(r#"{{"a":{nonsense}}}"#)), None, "{nonsense}");
+        }
     }
 
     #[test]

@@ -90,6 +90,56 @@ fn the_life_of_a_token_is_read_in_every_form() {
 }
 
 #[test]
+fn no_life_of_a_token_costs_the_tokens() {
+    let (deep, digits) = ("[".repeat(500) + &"]".repeat(500), "9".repeat(400));
+    for (value, seconds) in [
+        ("0", None),
+        ("-1", None),
+        ("-3600000", None),
+        ("-0.0", None),
+        (r#""-3600""#, None),
+        (r#""0""#, None),
+        ("1e-400", None),
+        ("1e400", None),
+        ("-1e400", None),
+        (&*digits, None),
+        (r#""1e400""#, None),
+        (r#""0x10""#, None),
+        (r#""1 hour""#, None),
+        (r#""\ud800""#, None),
+        (r#""\u0000""#, None),
+        ("[1,2]", None),
+        (r#"{"seconds":3600}"#, None),
+        (&*deep, None),
+        ("false", None),
+        ("null", None),
+        (r#""\u0033600""#, Some(3600)),
+        ("1.8e3", Some(1800)),
+        // Ten years and more, in seconds and in milliseconds.
+        ("315360001", Some(86_400)),
+        ("315360001000", Some(86_400)),
+        (r#""9223372036854775807""#, Some(86_400)),
+    ] {
+        for name in ["expires_in", "expires_in_sec"] {
+            let body = format!(
+                r#"{{"{name}":{value},"access_token":"test-access","refresh_token":"test-rotated"}}"#
+            );
+            let reply = refresh(&body).expect(value);
+            assert_eq!(reply.access_token.expose_secret(), "test-access", "{value}");
+            assert_eq!(reply.refresh_token.as_ref().unwrap().expose_secret(), "test-rotated");
+            let named = seconds.map(Duration::from_secs);
+            assert_eq!(reply.names_lifetime, named.is_some(), "{name}: {value}");
+            assert_eq!(reply.expires_in, named.unwrap_or(DEFAULT_LIFETIME), "{name}: {value}");
+            let or = named.unwrap_or(Duration::from_secs(7));
+            assert_eq!(reply.expires_in_or(Duration::from_secs(7)), or, "{name}: {value}");
+        }
+    }
+    let nonsense = r#"{"access_token":"a","refresh_token":"test-rotated","scope":1e400,
+        "api_domain":"\ud800","token_type":[],"expires_in":{}}"#;
+    assert!(refresh(nonsense).unwrap().refresh_token.is_some());
+}
+
+#[test]
 fn an_api_domain_must_be_https_or_loopback() {
     for (domain, read) in [
         ("https://www.zohoapis.com", Some("https://www.zohoapis.com")),
@@ -363,6 +413,9 @@ fn the_current_user_is_read() {
     assert_eq!(user.email, "ada@example.com");
     assert_eq!(user.full_name.as_deref(), Some("Ada Lovelace"));
     assert_eq!(user.zuid.as_deref(), Some("123"));
+
+    let body = r#"{"users":[{"id":5725767000000411001,"email":"ada@example.com"}]}"#;
+    assert_eq!(parse(body).unwrap().id, "5725767000000411001", "all digits of a number");
 
     for (status, code, kind) in [
         (401, "OAUTH_SCOPE_MISMATCH", OAuthErrorKind::ScopeMismatch),

@@ -78,10 +78,11 @@ pub fn parse_current_user(
     })
 }
 
-/// Text without control characters; a whole number as text.
+/// Text without control characters; a number as it is written, for an id has more digits than a
+/// floating-point number keeps.
 fn printable(field: &Scalar<'_>) -> Option<String> {
     if let Scalar::Number(number) = field {
-        return Some(number.to_string());
+        return Some((*number).to_owned());
     }
     let text = field.text()?.trim();
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
