@@ -73,7 +73,7 @@
 //! because the suite moves it.
 //!
 //! In the source, `tests/own_store.rs` is a whole store of six methods with its fixture, and
-//! `tests/broken.rs` is the proof of the suite: some twenty stores with one fault each, and the
+//! `tests/broken.rs` is the proof of the suite: nearly forty stores with one fault each, and the
 //! cases that catch it.
 #![forbid(unsafe_code)]
 

@@ -62,6 +62,11 @@ fn letting_go_between_looking_and_leasing() {
 }
 
 #[test]
+fn letting_go_between_looking_and_writing_state() {
+    check_caught(Fault::LetsGo, &["crowding_writes_of_state_form_a_chain"]);
+}
+
+#[test]
 fn counting_ids_as_text() {
     check_caught(
         Fault::TextIds,
@@ -166,13 +171,151 @@ fn comparing_the_access_token_only() {
 fn ignoring_the_fence() {
     check_caught(
         Fault::IgnoresTheFence,
-        &["the_newest_lease_is_a_fence", "a_lease_of_another_token_is_no_fence"],
+        &[
+            "the_newest_lease_is_a_fence",
+            "a_lost_lease_is_no_fence_at_any_later_moment",
+            "a_lease_lost_to_a_clock_set_back_is_no_fence",
+            "a_lease_of_another_token_is_no_fence",
+            "a_lease_of_a_deleted_token_is_no_fence_of_the_next",
+        ],
+    );
+}
+
+#[test]
+fn fencing_by_the_end_of_the_lease() {
+    check_caught(
+        Fault::FencesByTheClock,
+        &["the_newest_lease_is_a_fence", "a_lease_lost_to_a_clock_set_back_is_no_fence"],
+    );
+}
+
+#[test]
+fn fencing_by_holder_and_generation_alone() {
+    check_caught(Fault::ForgetsWhoseLease, &["a_lease_of_another_token_is_no_fence"]);
+}
+
+#[test]
+fn granting_a_lease_twice() {
+    check_caught(
+        Fault::GrantsTwice,
+        &[
+            "a_lease_is_granted_once",
+            "one_of_racing_leases_is_granted",
+            "crowding_holders_never_share_a_lease",
+        ],
     );
 }
 
 #[test]
 fn restarting_generations() {
-    check_caught(Fault::RestartsGenerations, &["a_released_lease_passes_on"]);
+    check_caught(
+        Fault::RestartsGenerations,
+        &["a_released_lease_passes_on", "generations_grow_however_a_lease_ends"],
+    );
+}
+
+#[test]
+fn renewing_a_lost_lease() {
+    check_caught(
+        Fault::RenewsLostLeases,
+        &[
+            "a_lost_lease_is_neither_renewed_nor_released",
+            "a_lost_lease_is_no_fence_at_any_later_moment",
+        ],
+    );
+}
+
+#[test]
+fn ignoring_that_the_clock_was_set_back() {
+    check_caught(
+        Fault::IgnoresTheClockSetBack,
+        &[
+            "a_clock_set_back_frees_the_lease_of_a_dead_holder",
+            "a_lease_lost_to_a_clock_set_back_is_no_fence",
+            "generations_grow_however_a_lease_ends",
+            "one_of_racing_leases_is_granted",
+        ],
+    );
+}
+
+#[test]
+fn measuring_a_renewed_lease_by_its_first_time() {
+    check_caught(Fault::KeepsTheFirstTtl, &["a_lease_renewed_for_longer_is_held_for_longer"]);
+}
+
+#[test]
+fn replacing_state_without_looking() {
+    check_caught(
+        Fault::ReplacesStateBlindly,
+        &[
+            "state_that_is_not_what_was_expected_stays",
+            "state_is_compared_in_every_field",
+            "one_of_racing_writes_of_state_wins",
+            "racing_updates_of_state_are_all_kept",
+            "crowding_updates_of_state_lose_nothing",
+        ],
+    );
+}
+
+#[test]
+fn comparing_the_status_only() {
+    check_caught(Fault::ComparesStatusOnly, &["state_is_compared_in_every_field"]);
+}
+
+#[test]
+fn dropping_what_a_newer_version_wrote() {
+    check_caught(
+        Fault::DropsTheUnknown,
+        &[
+            "state_of_a_newer_version_is_kept",
+            "an_update_of_state_keeps_what_a_newer_version_wrote",
+        ],
+    );
+}
+
+#[test]
+fn showing_one_mark_for_ever() {
+    check_caught(
+        Fault::MarkStays,
+        &[
+            "a_change_of_a_token_changes_the_mark",
+            "a_change_of_state_changes_the_mark",
+            "a_change_of_a_lease_changes_the_mark",
+            "each_of_many_quick_changes_changes_the_mark",
+            "crowding_readers_who_trust_the_mark_read_nothing_stale",
+        ],
+    );
+}
+
+#[test]
+fn showing_another_mark_after_reading() {
+    check_caught(Fault::MarkWanders, &["the_mark_stays_while_nothing_changes"]);
+}
+
+#[test]
+fn showing_the_mark_of_a_change_before_it_is_made() {
+    check_caught(
+        Fault::MarkComesFirst,
+        &["crowding_readers_who_trust_the_mark_read_nothing_stale"],
+    );
+}
+
+#[test]
+fn showing_an_old_mark_when_what_is_stored_is_as_it_was() {
+    check_caught(
+        Fault::MarkIsOfTheContent,
+        &["a_change_of_a_token_changes_the_mark", "each_of_many_quick_changes_changes_the_mark"],
+    );
+}
+
+#[test]
+fn showing_no_mark_of_a_change_of_state() {
+    check_caught(Fault::MarkIsBlindToState, &["a_change_of_state_changes_the_mark"]);
+}
+
+#[test]
+fn showing_no_mark_of_a_change_of_a_lease() {
+    check_caught(Fault::MarkIsBlindToLeases, &["a_change_of_a_lease_changes_the_mark"]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The table of cases.
 
 mod bulk;
+mod changes;
 mod contention;
+mod fencing;
 mod ids;
 mod instances;
 mod leases;
@@ -19,6 +21,7 @@ use tokenkeep_core::{
     OAuthToken, OAuthTokenBuilder, StoreError, StoreErrorKind, TokenId, TokenQuery, TokenStore,
 };
 
+pub(super) use self::races::add_moment;
 use super::{
     Case, CaseResult, Failure,
     case::{check, check_same},
@@ -40,7 +43,9 @@ pub fn cases() -> Vec<Case> {
         processes::CASES,
         replacing::CASES,
         leases::CASES,
+        fencing::CASES,
         state::CASES,
+        changes::CASES,
         pages::CASES,
     ]
     .concat()

@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 use tokenkeep_core::{Clock, LeaseAttempt, OAuthToken, Replaced, SystemClock, TokenId, TokenStore};
 
-use super::{Context, Failure, Fixture, case::shared, run::runtime};
+use super::{Context, Failure, Fixture, case::shared, cases::add_moment, run::runtime};
 
 const VARIABLE: &str = "TOKENKEEP_TESTKIT_JOB";
 const READY: &str = "testkit-child-ready";
@@ -35,6 +35,8 @@ pub(super) enum Task {
     SaveElsewhere,
     /// Each tries the lease and answers `granted` or `not granted`.
     Lease { id: String },
+    /// Each adds this many moments of its own to the token's state.
+    UpdateState { id: String, updates: usize },
 }
 
 impl Task {
@@ -50,18 +52,22 @@ impl Task {
             Self::Replace { id } => json!({ "task": "replace", "id": id }),
             Self::SaveElsewhere => json!({ "task": "save-elsewhere" }),
             Self::Lease { id } => json!({ "task": "lease", "id": id }),
+            Self::UpdateState { id, updates } => {
+                json!({ "task": "update-state", "id": id, "updates": updates })
+            }
         }
     }
 
     fn from_json(value: &Value) -> Option<Self> {
-        let saves = || usize::try_from(value["saves"].as_u64()?).ok();
+        let number = |key: &str| usize::try_from(value[key].as_u64()?).ok();
         let id = || Some(value["id"].as_str()?.to_owned());
         match value["task"].as_str()? {
-            "save-own-users" => Some(Self::SaveOwnUsers { saves: saves()? }),
-            "update-one-user" => Some(Self::UpdateOneUser { saves: saves()? }),
+            "save-own-users" => Some(Self::SaveOwnUsers { saves: number("saves")? }),
+            "update-one-user" => Some(Self::UpdateOneUser { saves: number("saves")? }),
             "replace" => Some(Self::Replace { id: id()? }),
             "save-elsewhere" => Some(Self::SaveElsewhere),
             "lease" => Some(Self::Lease { id: id()? }),
+            "update-state" => Some(Self::UpdateState { id: id()?, updates: number("updates")? }),
             _ => None,
         }
     }
@@ -271,6 +277,12 @@ async fn perform(
             let attempt = shared(store)?.try_lease(&TokenId::new(id)?, &holder, ttl).await?;
             let granted = matches!(attempt, LeaseAttempt::Granted(_));
             answers.push(if granted { "granted" } else { "not granted" }.to_owned());
+        }
+        Task::UpdateState { id, updates } => {
+            wait_for_the_others()?;
+            for update in 0..*updates {
+                add_moment(store, &TokenId::new(id)?, worker * updates + update).await?;
+            }
         }
     }
     Ok(answers)

@@ -1,16 +1,16 @@
 #![expect(clippy::unwrap_used, reason = "a store for tests")]
 
+mod coordination;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Clock, Lease, LeaseAttempt, OAuthToken, Page, Replaced, SharedStore, Sidecar, StoreError,
-    StoreErrorKind, TokenId, TokenMeta, TokenQuery, TokenState, TokenStore, TokenTable, matching,
-    next_id,
+    Clock, OAuthToken, SharedStore, Sidecar, StoreError, StoreErrorKind, TokenId, TokenQuery,
+    TokenStore, TokenTable, matching, next_id,
 };
 use tokenkeep_testkit::conformance::{Capabilities, Fixture, SetupError, Space};
 
@@ -34,7 +34,22 @@ pub(crate) enum Fault {
     ComparesOneField,
     IgnoresTheFence,
     RestartsGenerations,
+    GrantsTwice,
+    IgnoresTheClockSetBack,
+    KeepsTheFirstTtl,
+    RenewsLostLeases,
+    ForgetsWhoseLease,
+    FencesByTheClock,
+    ReplacesStateBlindly,
+    ComparesStatusOnly,
+    DropsTheUnknown,
     KeepsState,
+    MarkStays,
+    MarkWanders,
+    MarkIsOfTheContent,
+    MarkComesFirst,
+    MarkIsBlindToState,
+    MarkIsBlindToLeases,
     ListsByText,
     ShowsSecrets,
     HidesShared,
@@ -79,6 +94,17 @@ struct BrokenStore {
 struct Contents {
     table: TokenTable,
     sidecar: Sidecar,
+    changes: Changes,
+}
+
+/// How often something was changed.
+#[derive(Default)]
+struct Changes {
+    tokens: u64,
+    states: u64,
+    leases: u64,
+    /// How often anything was read.
+    reads: u64,
 }
 
 impl fmt::Debug for BrokenStore {
@@ -230,38 +256,6 @@ impl BrokenStore {
         }
         Ok(saved.token)
     }
-
-    fn replace(
-        &self,
-        expected: &OAuthToken,
-        token: &OAuthToken,
-        fence: Option<&Lease>,
-    ) -> Result<Replaced, StoreError> {
-        let fence = fence.filter(|_| !self.has(Fault::IgnoresTheFence));
-        if self.has(Fault::LetsGo) {
-            let replaced = {
-                let Contents { table, sidecar } = &*self.contents();
-                sidecar.plan_replace(table, expected, token, fence)?
-            };
-            if let Replaced::Saved(merged) = &replaced {
-                self.contents().table.put(merged.id().unwrap(), merged.clone());
-            }
-            return Ok(replaced);
-        }
-        let Contents { table, sidecar } = &mut *self.contents();
-        let stored = expected.id().and_then(|id| table.find_by_id(id).ok().flatten()).cloned();
-        let expected = match stored {
-            Some(stored)
-                if self.has(Fault::ReplacesBlindly)
-                    || (self.has(Fault::ComparesOneField)
-                        && stored.access_token() == expected.access_token()) =>
-            {
-                stored
-            }
-            _ => expected.clone(),
-        };
-        sidecar.replace(table, &expected, token, fence)
-    }
 }
 
 fn folded(contents: &Contents, name: &str) -> Option<String> {
@@ -287,11 +281,20 @@ impl TokenStore for BrokenStore {
     }
 
     async fn save_token(&self, token: &OAuthToken) -> Result<OAuthToken, StoreError> {
-        self.save(token)
+        if self.has(Fault::MarkComesFirst) {
+            self.contents().changes.tokens += 1;
+            // Others get their turn here, as while a store waits for its disk.
+            std::thread::yield_now();
+            return self.save(token);
+        }
+        let saved = self.save(token);
+        self.contents().changes.tokens += 1;
+        saved
     }
 
     async fn get_tokens(&self) -> Result<Vec<OAuthToken>, StoreError> {
-        let contents = self.contents();
+        let mut contents = self.contents();
+        contents.changes.reads += 1;
         let mut tokens: Vec<_> = contents.table.sorted().into_iter().cloned().collect();
         if self.has(Fault::ListsByText) {
             tokens.sort_by_key(|token| token.id().map(|id| id.as_str().to_owned()));
@@ -300,7 +303,8 @@ impl TokenStore for BrokenStore {
     }
 
     async fn delete_token(&self, id: &TokenId) -> Result<bool, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, changes } = &mut *self.contents();
+        changes.tokens += 1;
         if !self.has(Fault::KeepsState) {
             sidecar.remove(id);
         }
@@ -308,92 +312,13 @@ impl TokenStore for BrokenStore {
     }
 
     async fn delete_tokens(&self) -> Result<u64, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
+        let Contents { table, sidecar, changes } = &mut *self.contents();
+        changes.tokens += 1;
         sidecar.tokens.clear();
         Ok(table.clear())
     }
 
     fn shared(&self) -> Option<&dyn SharedStore> {
         (!self.has(Fault::HidesShared)).then_some(self)
-    }
-}
-
-#[async_trait]
-impl SharedStore for BrokenStore {
-    async fn replace_token(
-        &self,
-        expected: &OAuthToken,
-        token: &OAuthToken,
-        fence: Option<&Lease>,
-    ) -> Result<Replaced, StoreError> {
-        self.replace(expected, token, fence)
-    }
-
-    async fn try_lease(
-        &self,
-        id: &TokenId,
-        holder: &str,
-        ttl: Duration,
-    ) -> Result<LeaseAttempt, StoreError> {
-        let now = self.clock.now();
-        if self.has(Fault::LetsGo) {
-            let (token, mut looked_at) = {
-                let Contents { table, sidecar } = &*self.contents();
-                (table.find_by_id(id)?.cloned(), sidecar.clone())
-            };
-            let Some(token) = token else { return Ok(LeaseAttempt::NoToken) };
-            let attempt = looked_at.try_lease(&token, holder, ttl, now);
-            if matches!(attempt, LeaseAttempt::Granted(_)) {
-                self.contents().sidecar = looked_at;
-            }
-            return Ok(attempt);
-        }
-        let Contents { table, sidecar } = &mut *self.contents();
-        let token = table.find_by_id(id)?;
-        Ok(token.map_or(LeaseAttempt::NoToken, |token| sidecar.try_lease(token, holder, ttl, now)))
-    }
-
-    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        let now = self.clock.now();
-        Ok(self.contents().sidecar.renew_lease(lease, ttl, now))
-    }
-
-    async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        let sidecar = &mut self.contents().sidecar;
-        let released = sidecar.release_lease(lease);
-        if self.has(Fault::RestartsGenerations) {
-            sidecar.remove(&lease.token_id);
-        }
-        Ok(released)
-    }
-
-    async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
-        let Contents { table, sidecar } = &*self.contents();
-        let token = table.find_by_id(id)?;
-        Ok(token.and_then(|token| sidecar.state(token).cloned()))
-    }
-
-    async fn write_state(&self, id: &TokenId, state: &TokenState) -> Result<bool, StoreError> {
-        let Contents { table, sidecar } = &mut *self.contents();
-        let token = table.find_by_id(id)?;
-        if let Some(token) = token {
-            sidecar.write_state(token, state);
-        }
-        Ok(token.is_some())
-    }
-
-    async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
-        let Contents { table, sidecar } = &*self.contents();
-        if self.has(Fault::ListsByText) {
-            let mut tokens: Vec<_> =
-                table.iter().filter_map(|token| TokenMeta::of(token, None)).collect();
-            tokens.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
-            tokens.retain(|meta| after.is_none_or(|after| meta.id.as_str() > after.as_str()));
-            let more = tokens.len() > limit;
-            tokens.truncate(limit);
-            let next = tokens.last().filter(|_| more).map(|meta| meta.id.clone());
-            return Ok(Page::new(tokens, next));
-        }
-        Ok(sidecar.page(table, after, limit))
     }
 }

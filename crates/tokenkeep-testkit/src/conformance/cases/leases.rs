@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokenkeep_core::{Clock, Lease, LeaseAttempt, TokenId, TokenStore};
+use tokenkeep_core::{Clock, Lease, LeaseAttempt, TokenId, TokenState, TokenStore, update_state};
 
 use super::{ALICE, BOB, full, id, id_of};
 use crate::conformance::{
@@ -15,7 +15,12 @@ pub(super) const CASES: &[Case] = &[
     case!(a_lease_that_ended_passes_on).needs(Needs::SHARED),
     case!(a_released_lease_passes_on).needs(Needs::SHARED),
     case!(a_renewed_lease_lives_longer).needs(Needs::SHARED),
+    case!(a_lease_renewed_after_its_end_holds_off_others).needs(Needs::SHARED),
+    case!(a_lease_renewed_for_longer_is_held_for_longer).needs(Needs::SHARED),
     case!(a_lost_lease_is_neither_renewed_nor_released).needs(Needs::SHARED),
+    case!(generations_grow_however_a_lease_ends).needs(Needs::SHARED),
+    case!(a_clock_set_back_frees_the_lease_of_a_dead_holder).needs(Needs::SHARED),
+    case!(a_clock_set_back_a_little_ends_no_lease).needs(Needs::SHARED),
     case!(leases_of_two_tokens_are_apart).needs(Needs::SHARED),
     case!(there_is_no_lease_without_a_token).needs(Needs::SHARED),
     case!(a_lease_ends_with_its_token).needs(Needs::SHARED),
@@ -25,11 +30,11 @@ pub(super) const CASES: &[Case] = &[
 
 pub(super) const TTL: Duration = Duration::from_secs(10);
 
-async fn stored(store: &dyn TokenStore, name: &str) -> Result<TokenId, Failure> {
+pub(super) async fn stored(store: &dyn TokenStore, name: &str) -> Result<TokenId, Failure> {
     id_of(&store.save_token(&full(name)?).await?)
 }
 
-async fn attempt(
+pub(super) async fn attempt(
     store: &dyn TokenStore,
     id: &TokenId,
     holder: &str,
@@ -37,7 +42,11 @@ async fn attempt(
     Ok(shared(store)?.try_lease(id, holder, TTL).await?)
 }
 
-async fn granted(store: &dyn TokenStore, id: &TokenId, holder: &str) -> Result<Lease, Failure> {
+pub(super) async fn granted(
+    store: &dyn TokenStore,
+    id: &TokenId,
+    holder: &str,
+) -> Result<Lease, Failure> {
     let attempt = attempt(store, id, holder).await?;
     let LeaseAttempt::Granted(lease) = attempt else {
         return Err(Failure::new(format!("{holder} does not get the lease: {attempt:?}")));
@@ -91,17 +100,119 @@ async fn a_renewed_lease_lives_longer(cx: &Context) -> CaseResult {
     let lease = granted(&*store, &id, "a").await?;
     cx.clock().advance(TTL / 2);
     let until = cx.clock().now().plus(TTL);
-    let renewed = shared(&*store)?.renew_lease(&lease, TTL).await?;
-    let renewed = renewed.ok_or_else(|| Failure::new("the lease cannot be renewed"))?;
-    check_eq!(renewed.until, until);
-    check_eq!(renewed.generation, lease.generation);
+    let renewed = renewed(&*store, &lease, TTL).await?;
+    check_eq!((renewed.generation, renewed.until), (lease.generation, until));
     cx.clock().advance(TTL / 2);
     check_eq!(attempt(&*store, &id, "b").await?, LeaseAttempt::Held { until });
+    Ok(())
+}
 
-    // It has ended, but nobody else has taken it.
+async fn renewed(store: &dyn TokenStore, lease: &Lease, ttl: Duration) -> Result<Lease, Failure> {
+    let renewed = shared(store)?.renew_lease(lease, ttl).await?;
+    renewed.ok_or_else(|| Failure::new("the lease cannot be renewed"))
+}
+
+async fn a_lease_renewed_after_its_end_holds_off_others(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let id = stored(&*store, ALICE).await?;
+    let lease = granted(&*store, &id, "a").await?;
+    cx.clock().advance(TTL * 100);
+    let until = cx.clock().now().plus(TTL);
+    let renewed = renewed(&*store, &lease, TTL).await?;
+    check_eq!((renewed.generation, renewed.until), (lease.generation, until));
+    check_eq!(attempt(&*store, &id, "b").await?, LeaseAttempt::Held { until });
     cx.clock().advance(TTL);
-    let again = shared(&*store)?.renew_lease(&lease, TTL).await?;
-    check!(again.is_some(), "a lease that nobody has taken cannot be renewed");
+    let next = granted(&*store, &id, "b").await?;
+    check!(next.generation > lease.generation, "the generation does not grow");
+    Ok(())
+}
+
+async fn a_lease_renewed_for_longer_is_held_for_longer(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let id = stored(&*store, ALICE).await?;
+    let lease = granted(&*store, &id, "a").await?;
+    // Nobody may take this for a lease of a clock that was set back.
+    let until = cx.clock().now().plus(TTL * 10);
+    renewed(&*store, &lease, TTL * 10).await?;
+    check_eq!(attempt(&*store, &id, "b").await?, LeaseAttempt::Held { until });
+    cx.clock().advance(TTL * 10 - Duration::from_millis(1));
+    check_eq!(attempt(&*store, &id, "b").await?, LeaseAttempt::Held { until });
+    let until = cx.clock().now().plus(TTL / 10);
+    renewed(&*store, &lease, TTL / 10).await?;
+    check_eq!(attempt(&*store, &id, "b").await?, LeaseAttempt::Held { until });
+    cx.clock().advance(TTL / 10);
+    granted(&*store, &id, "b").await?;
+    Ok(())
+}
+
+async fn generations_grow_however_a_lease_ends(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let id = stored(&*store, ALICE).await?;
+    let mut generation = 0;
+    for round in 0..8 {
+        let lease = granted(&*store, &id, &format!("holder {round}")).await?;
+        check!(lease.generation > generation, "the generation does not grow in round {round}");
+        generation = lease.generation;
+        match round % 4 {
+            0 => cx.clock().advance(TTL),
+            1 => {
+                let released = shared(&*store)?.release_lease(&lease).await?;
+                check!(released, "the lease cannot be given back");
+                // A renewal that comes late does not bring it to life.
+                check_eq!(shared(&*store)?.renew_lease(&lease, TTL).await?, None);
+            }
+            2 => {
+                cx.clock().advance(TTL);
+                check_eq!(renewed(&*store, &lease, TTL).await?.generation, generation);
+                cx.clock().advance(TTL);
+            }
+            _ => cx.clock().go_back(Duration::from_secs(3600)),
+        }
+        store.save_token(&full(ALICE)?.clear(tokenkeep_core::Field::GrantToken)).await?;
+        let state = |state: &mut TokenState| state.org_id = Some(round.to_string());
+        update_state(shared(&*store)?, &id, state).await?;
+    }
+    Ok(())
+}
+
+async fn a_clock_set_back_frees_the_lease_of_a_dead_holder(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let second = Duration::from_secs(1);
+    // However far it is set back, nobody waits for longer than twice the time of a lease.
+    for back in [second, TTL, TTL + second, TTL * 2, TTL * 9, second * 3600, second * 86_400 * 365]
+    {
+        let id = stored(&*store, ALICE).await?;
+        let dead = granted(&*store, &id, "a").await?;
+        cx.clock().go_back(back);
+        if back > TTL {
+            granted(&*store, &id, "b").await?;
+        } else {
+            cx.clock().advance(TTL * 2);
+            granted(&*store, &id, "b").await?;
+        }
+        let until = cx.clock().now().plus(TTL);
+        check_eq!(shared(&*store)?.renew_lease(&dead, TTL * 9).await?, None);
+        check!(!shared(&*store)?.release_lease(&dead).await?, "a lost lease is given back");
+        check_eq!(attempt(&*store, &id, "c").await?, LeaseAttempt::Held { until });
+        store.delete_tokens().await?;
+    }
+    Ok(())
+}
+
+async fn a_clock_set_back_a_little_ends_no_lease(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let id = stored(&*store, ALICE).await?;
+    let lease = granted(&*store, &id, "a").await?;
+    for _ in 0..2 {
+        cx.clock().go_back(TTL / 2);
+        let held = attempt(&*store, &id, "b").await?;
+        check_eq!(held, LeaseAttempt::Held { until: lease.until });
+    }
+    // A holder that lives renews, and has it for as long as it says by the clock of now.
+    cx.clock().go_back(TTL * 100);
+    let until = cx.clock().now().plus(TTL);
+    check_eq!(renewed(&*store, &lease, TTL).await?.until, until);
+    check_eq!(attempt(&*store, &id, "b").await?, LeaseAttempt::Held { until });
     Ok(())
 }
 

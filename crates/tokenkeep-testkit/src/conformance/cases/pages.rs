@@ -87,7 +87,7 @@ async fn a_page_has_the_metadata(cx: &Context) -> CaseResult {
     let sparse = store.save_token(&sparse).await?;
     let mut state = TokenState::default();
     state.org_id = Some("42".to_owned());
-    shared(&*store)?.write_state(&id_of(&full)?, &state).await?;
+    shared(&*store)?.replace_state(&id_of(&full)?, None, &state).await?;
     let page = shared(&*store)?.page(None, 10).await?;
     let expected: Vec<_> = [TokenMeta::of(&full, Some(state)), TokenMeta::of(&sparse, None)]
         .into_iter()

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{ALICE, full, id_of, ids, user};
+use super::{ALICE, full, id_of, ids, races::check_moments, user};
 use crate::conformance::{
     Case, CaseResult, Context, Needs,
-    case::{case, check, check_eq},
+    case::{case, check, check_eq, shared},
     child::{Task, run_children},
 };
 
@@ -17,6 +17,8 @@ pub(super) const CASES: &[Case] = &[
         .baseline(&["F22"]),
     case!(one_of_four_processes_replaces_a_token).needs(Needs::SHARED_PROCESSES),
     case!(one_of_four_processes_gets_the_lease).needs(Needs::SHARED_PROCESSES),
+    case!(updates_of_state_by_four_processes_are_all_kept).needs(Needs::SHARED_PROCESSES),
+    case!(a_change_by_another_process_changes_the_mark).needs(Needs::SHARED_PROCESSES),
 ];
 
 async fn eight_processes_save_users_of_their_own(cx: &Context) -> CaseResult {
@@ -73,5 +75,31 @@ async fn one_of_four_processes_gets_the_lease(cx: &Context) -> CaseResult {
     let reports = run_children(cx, 4, Task::Lease { id }).await?;
     check_eq!(reports.iter().flatten().filter(|answer| *answer == "granted").count(), 1);
     check_eq!(reports.iter().flatten().filter(|answer| *answer == "not granted").count(), 3);
+    Ok(())
+}
+
+async fn updates_of_state_by_four_processes_are_all_kept(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let id = id_of(&store.save_token(&full(ALICE)?).await?)?;
+    run_children(cx, 4, Task::UpdateState { id: id.clone().into(), updates: 10 }).await?;
+    check_moments(&*store, &id, 40).await
+}
+
+async fn a_change_by_another_process_changes_the_mark(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    let id = String::from(id_of(&store.save_token(&full(ALICE)?).await?)?);
+    let mut marks = vec![shared(&*store)?.change_mark().await?];
+    for task in [
+        Task::UpdateOneUser { saves: 1 },
+        Task::Replace { id: id.clone() },
+        Task::UpdateState { id: id.clone(), updates: 1 },
+        Task::Lease { id },
+        Task::SaveOwnUsers { saves: 1 },
+    ] {
+        run_children(cx, 1, task.clone()).await?;
+        let mark = shared(&*store)?.change_mark().await?;
+        check!(!marks.contains(&mark), "{task:?} by another process leaves the mark as it was");
+        marks.push(mark);
+    }
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! Races of many spawned tasks on several threads.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokenkeep_core::{Field, LeaseAttempt, OAuthToken, Replaced, TokenId, TokenStore};
+use tokenkeep_core::{
+    Field, LeaseAttempt, OAuthToken, Replaced, SharedStore, StateReplaced, StoreErrorKind,
+    Timestamp, TokenId, TokenState, TokenStore, update_state,
+};
 use tokio::task::yield_now;
 
-use super::{ALICE, BOB, check_holds, found, full, id_of, of, user};
+use super::{ALICE, BOB, check_holds, found, full, id_of, leases::TTL, of, user};
 use crate::conformance::{
     Case, CaseResult, Context, Failure, Needs,
     case::{case, check, check_eq, check_same, shared},
@@ -24,6 +27,11 @@ pub(super) const CASES: &[Case] = &[
     case!(one_of_racing_replacements_wins).needs(Needs::SHARED),
     case!(one_of_racing_replacements_wins_across_instances).needs(Needs::SHARED_PERSISTENT),
     case!(one_of_racing_leases_is_granted).needs(Needs::SHARED),
+    case!(one_of_racing_leases_is_granted_across_instances).needs(Needs::SHARED_PERSISTENT),
+    case!(one_of_racing_writes_of_state_wins).needs(Needs::SHARED),
+    case!(one_of_racing_writes_of_state_wins_across_instances).needs(Needs::SHARED_PERSISTENT),
+    case!(racing_updates_of_state_are_all_kept).needs(Needs::SHARED),
+    case!(racing_updates_of_state_are_all_kept_across_instances).needs(Needs::SHARED_PERSISTENT),
 ];
 
 const RACERS: usize = 32;
@@ -246,16 +254,15 @@ async fn one_of_racing_replacements_wins_across_instances(cx: &Context) -> CaseR
     race_replacements([cx.open().await?, cx.open().await?]).await
 }
 
-async fn one_of_racing_leases_is_granted(cx: &Context) -> CaseResult {
-    let store = cx.open().await?;
+async fn race_leases(cx: &Context, stores: [Arc<dyn TokenStore>; 2]) -> CaseResult {
     let mut generation = 0;
-    let id: TokenId = id_of(&store.save_token(&full(ALICE)?).await?)?;
-    for _ in 0..ROUNDS {
+    let id: TokenId = id_of(&stores[0].save_token(&full(ALICE)?).await?)?;
+    for round in 0..ROUNDS {
         let answers = race(8, |number| {
-            let (store, id) = (Arc::clone(&store), id.clone());
+            let (store, id) = (Arc::clone(&stores[number % 2]), id.clone());
             async move {
                 let holder = format!("holder {number}");
-                Ok(shared(&*store)?.try_lease(&id, &holder, super::leases::TTL).await?)
+                Ok(shared(&*store)?.try_lease(&id, &holder, TTL).await?)
             }
         })
         .await?;
@@ -269,7 +276,123 @@ async fn one_of_racing_leases_is_granted(cx: &Context) -> CaseResult {
         check!(granted.len() == 1, "{} of 8 have the lease", granted.len());
         check!(granted[0].generation > generation, "the generation does not grow");
         generation = granted[0].generation;
-        cx.clock().advance(super::leases::TTL);
+        // The holder dies, and its lease ends in either way.
+        if round % 2 == 0 {
+            cx.clock().advance(TTL);
+        } else {
+            cx.clock().go_back(Duration::from_secs(3600));
+        }
     }
     Ok(())
+}
+
+async fn one_of_racing_leases_is_granted(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    race_leases(cx, [Arc::clone(&store), store]).await
+}
+
+async fn one_of_racing_leases_is_granted_across_instances(cx: &Context) -> CaseResult {
+    race_leases(cx, [cx.open().await?, cx.open().await?]).await
+}
+
+async fn race_writes_of_state(stores: [Arc<dyn TokenStore>; 2]) -> CaseResult {
+    let id = id_of(&stores[0].save_token(&full(ALICE)?).await?)?;
+    let mut expected = None;
+    for round in 0..ROUNDS {
+        let answers = race(8, |number| {
+            let (store, id) = (Arc::clone(&stores[number % 2]), id.clone());
+            let expected: Option<TokenState> = expected.clone();
+            async move {
+                let mut state = TokenState::default();
+                state.org_id = Some(format!("{round}-{number}"));
+                let shared = shared(&*store)?;
+                let answer = shared.replace_state(&id, expected.as_ref(), &state).await?;
+                Ok((state, answer))
+            }
+        })
+        .await?;
+        let (winners, losers): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(_state, answer)| *answer == StateReplaced::Written);
+        check!(winners.len() == 1, "{} of 8 wrote the state", winners.len());
+        let winner = &winners[0].0;
+        for (_state, answer) in losers {
+            check_eq!(answer, StateReplaced::Changed(Some(Box::new(winner.clone()))));
+        }
+        expected = shared(&*stores[0])?.state(&id).await?;
+        check_eq!(expected.as_ref(), Some(winner));
+    }
+    Ok(())
+}
+
+async fn one_of_racing_writes_of_state_wins(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    race_writes_of_state([Arc::clone(&store), store]).await
+}
+
+async fn one_of_racing_writes_of_state_wins_across_instances(cx: &Context) -> CaseResult {
+    race_writes_of_state([cx.open().await?, cx.open().await?]).await
+}
+
+/// Updates the state, as often as it takes: who loses to others too often is told to try again.
+pub(super) async fn update_until_done(
+    shared: &dyn SharedStore,
+    id: &TokenId,
+    change: impl Fn(&mut TokenState) + Send + Sync,
+) -> CaseResult {
+    loop {
+        match update_state(shared, id, &change).await {
+            Err(error) if error.kind() == StoreErrorKind::Busy => yield_now().await,
+            Ok(None) => return Err(Failure::new("the token is gone")),
+            written => return Ok(written.map(drop)?),
+        }
+    }
+}
+
+/// Adds a moment to the state.
+pub(in crate::conformance) async fn add_moment(
+    store: &dyn TokenStore,
+    id: &TokenId,
+    moment: usize,
+) -> CaseResult {
+    let moment = Timestamp::from_millis(i64::try_from(moment)?);
+    update_until_done(shared(store)?, id, |state| state.asked_at.push(moment)).await
+}
+
+/// Fails unless the state has these moments, each once.
+pub(super) async fn check_moments(
+    store: &dyn TokenStore,
+    id: &TokenId,
+    moments: usize,
+) -> CaseResult {
+    let state = shared(store)?.state(id).await?.unwrap_or_default();
+    check_eq!(state.asked_at.len(), moments);
+    let distinct: BTreeSet<_> = state.asked_at.into_iter().collect();
+    check_eq!(distinct.len(), moments);
+    Ok(())
+}
+
+async fn race_updates_of_state(stores: [Arc<dyn TokenStore>; 2]) -> CaseResult {
+    const UPDATES: usize = 20;
+    let id = id_of(&stores[0].save_token(&full(ALICE)?).await?)?;
+    race(8, |number| {
+        let (store, id) = (Arc::clone(&stores[number % 2]), id.clone());
+        async move {
+            for update in 0..UPDATES {
+                add_moment(&*store, &id, number * UPDATES + update).await?;
+                yield_now().await;
+            }
+            Ok(())
+        }
+    })
+    .await?;
+    check_moments(&*stores[0], &id, 8 * UPDATES).await
+}
+
+async fn racing_updates_of_state_are_all_kept(cx: &Context) -> CaseResult {
+    let store = cx.open().await?;
+    race_updates_of_state([Arc::clone(&store), store]).await
+}
+
+async fn racing_updates_of_state_are_all_kept_across_instances(cx: &Context) -> CaseResult {
+    race_updates_of_state([cx.open().await?, cx.open().await?]).await
 }

@@ -1,8 +1,8 @@
 //! Compare-and-swap.
 
-use tokenkeep_core::{Field, LeaseAttempt, OAuthToken, Replaced, StoreErrorKind, TokenStore};
+use tokenkeep_core::{Field, OAuthToken, Replaced, StoreErrorKind};
 
-use super::{ALICE, BOB, check_holds, full, id_of, leases::TTL, of, refused};
+use super::{ALICE, BOB, check_holds, full, id_of, of, refused};
 use crate::conformance::{
     Case, CaseResult, Context, Failure, Needs,
     case::{case, check, check_eq, check_same, shared},
@@ -18,15 +18,13 @@ pub(super) const CASES: &[Case] = &[
         .baseline(&["F20"]),
     case!(a_replacement_needs_an_id).needs(Needs::SHARED),
     case!(a_replacement_leaves_other_tokens_alone).needs(Needs::SHARED),
-    case!(the_newest_lease_is_a_fence).needs(Needs::SHARED),
-    case!(a_lease_of_another_token_is_no_fence).needs(Needs::SHARED),
 ];
 
-fn access(value: &str) -> Result<OAuthToken, Failure> {
+pub(super) fn access(value: &str) -> Result<OAuthToken, Failure> {
     Ok(OAuthToken::builder().access_token(value).build()?)
 }
 
-fn saved(answer: Replaced) -> Result<OAuthToken, Failure> {
+pub(super) fn saved(answer: Replaced) -> Result<OAuthToken, Failure> {
     let Replaced::Saved(token) = answer else {
         return Err(Failure::new(format!("the replacement was not saved: {answer:?}")));
     };
@@ -118,55 +116,4 @@ async fn a_replacement_leaves_other_tokens_alone(cx: &Context) -> CaseResult {
     let stored =
         saved(shared(&*store)?.replace_token(&alice, &access("test-access-2")?, None).await?)?;
     check_holds(&*store, &[stored, bob]).await
-}
-
-async fn lease(
-    store: &dyn TokenStore,
-    token: &OAuthToken,
-) -> Result<tokenkeep_core::Lease, Failure> {
-    let attempt = shared(store)?.try_lease(&id_of(token)?, "holder", TTL).await?;
-    let LeaseAttempt::Granted(lease) = attempt else {
-        return Err(Failure::new(format!("the lease is not granted: {attempt:?}")));
-    };
-    Ok(lease)
-}
-
-async fn the_newest_lease_is_a_fence(cx: &Context) -> CaseResult {
-    let store = cx.open().await?;
-    let expected = store.save_token(&full(ALICE)?).await?;
-    let first = lease(&*store, &expected).await?;
-    let shared = shared(&*store)?;
-    let token = access("test-access-1")?;
-    let stored = saved(shared.replace_token(&expected, &token, Some(&first)).await?)?;
-
-    cx.clock().advance(TTL * 2);
-    // It has ended, but nobody else has taken it.
-    let token = access("test-access-2")?;
-    let stored = saved(shared.replace_token(&stored, &token, Some(&first)).await?)?;
-
-    let second = lease(&*store, &stored).await?;
-    let token = access("test-access-3")?;
-    let answer = shared.replace_token(&stored, &token, Some(&first)).await?;
-    check_eq!(answer, Replaced::LeaseLost(Some(stored.clone())));
-    check_holds(&*store, std::slice::from_ref(&stored)).await?;
-
-    let stored = saved(shared.replace_token(&stored, &token, Some(&second)).await?)?;
-    store.delete_token(&id_of(&stored)?).await?;
-    let answer = shared.replace_token(&stored, &token, Some(&second)).await?;
-    check!(
-        matches!(answer, Replaced::LeaseLost(None) | Replaced::Changed(None)),
-        "replacing what was deleted gives {answer:?}"
-    );
-    check_holds(&*store, &[]).await
-}
-
-async fn a_lease_of_another_token_is_no_fence(cx: &Context) -> CaseResult {
-    let store = cx.open().await?;
-    let alice = store.save_token(&full(ALICE)?).await?;
-    let bob = store.save_token(&full(BOB)?).await?;
-    let lease = lease(&*store, &bob).await?;
-    let token = access("test-access-2")?;
-    let answer = shared(&*store)?.replace_token(&alice, &token, Some(&lease)).await?;
-    check_eq!(answer, Replaced::LeaseLost(Some(alice.clone())));
-    check_holds(&*store, &[alice, bob]).await
 }
