@@ -51,8 +51,8 @@ async fn token(Extract(shared): Extract<Shared>, headers: HeaderMap, params: Par
     reply.into_response()
 }
 
-/// Takes its time to answer. What was asked is done by now: a client that goes away does not
-/// undo it.
+/// Takes its time, which is Tokio's. Where a reply waits, what was asked is done by now: a client
+/// that goes away does not undo it.
 pub(crate) async fn wait(latency_ms: u64) {
     if latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(latency_ms)).await;

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::{
     rules::{self, Window},
     scopes::{EVERYTHING, Scopes},
-    state::{NewUser, State, new_token},
+    state::{NewUser, State},
 };
 
 /// A registered client.
@@ -98,7 +98,7 @@ impl State {
         let scopes_asked = scope.is_some();
         let scopes = Scopes::parse(scope.as_deref().unwrap_or(EVERYTHING));
         let (_, refresh_token) = self.new_family(&client_id, &email, &scopes);
-        let grant_token = new_token();
+        let grant_token = self.new_token();
         self.grant_codes.insert(
             grant_token.clone(),
             GrantCode {
@@ -145,7 +145,7 @@ impl State {
             return None;
         }
         self.grant_codes.retain(|_, code| code.expires_at > now);
-        let token = new_token();
+        let token = self.new_token();
         self.grant_codes.insert(token.clone(), code);
         Some(token)
     }

@@ -17,7 +17,7 @@ use crate::{
     reply::Reply,
     rules,
     scopes::Scopes,
-    state::{Shared, State, new_token, random_hex},
+    state::{Shared, State},
 };
 
 /// A device that waits for its user.
@@ -83,8 +83,8 @@ impl State {
             return Reply::oauth_error("invalid_scope");
         }
         self.device_codes.retain(|_, code| code.expires_at > now);
-        let device_code = new_token();
-        let hex = random_hex().to_uppercase();
+        let device_code = self.new_token();
+        let hex = self.new_hex().to_uppercase();
         let user_code = format!("{}-{}", &hex[..4], &hex[4..8]);
         let url = format!("{}/oauth/v3/device", self.site.url);
         let reply = Reply::ok(json!({

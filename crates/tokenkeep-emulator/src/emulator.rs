@@ -1,6 +1,6 @@
-//! Starting, steering and stopping an emulator.
+//! Starting and stopping an emulator.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, middleware};
 use serde_json::json;
@@ -9,14 +9,12 @@ use tokenkeep_core::{Clock, SystemClock};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
-    accounts,
-    clients::Registration,
-    config::Config,
-    control, crm, faults,
+    accounts, control, crm, faults,
+    in_process::InProcess,
     listener::{Connection, Loopback},
+    mint::Mint,
     reply::Reply,
-    state::{NewUser, Shared, Site},
-    stats::Stats,
+    state::{Shared, Site},
 };
 
 /// How long [`Emulator::stop`] lets requests in flight finish.
@@ -24,13 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An emulator that listens on 127.0.0.1 until it is dropped or [stopped](Self::stop).
 ///
+/// What it can be told and asked is in [`InProcess`], which it dereferences to: that is the server
+/// without its port.
+///
 /// Dropping it closes the port and idle connections; requests in flight are still answered.
 pub struct Emulator {
-    shared: Shared,
-    url: String,
+    server: InProcess,
     port: u16,
     shutdown: Option<oneshot::Sender<()>>,
-    server: Option<JoinHandle<()>>,
+    serving: Option<JoinHandle<()>>,
 }
 
 impl Emulator {
@@ -43,6 +43,7 @@ impl Emulator {
             location: "us".to_owned(),
             api_domain: None,
             environment: "production".to_owned(),
+            seed: None,
         }
     }
 
@@ -55,122 +56,39 @@ impl Emulator {
         Self::builder().start().await
     }
 
-    /// `http://127.0.0.1:PORT`: base of the accounts server and of API calls.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it counted: `GET /emulator/stats`.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.shared.lock().stats.clone()
-    }
-
-    /// The number of its organisation, as in `soid=ZohoCRM.{zgid}`.
-    #[must_use]
-    pub fn zgid(&self) -> String {
-        self.shared.lock().site.zgid.clone()
-    }
-
-    /// Registers a client and a user, who gets a self-client code and a refresh token with all
-    /// scopes: `POST /emulator/users`. A client that is known gets the secret that is given here.
-    pub fn add_user(
-        &self,
-        email: impl Into<String>,
-        client_id: impl Into<String>,
-        client_secret: impl Into<String>,
-    ) -> NewUser {
-        self.register(email.into(), client_id.into(), client_secret.into(), None)
-    }
-
-    /// [`add_user`](Self::add_user) with no more than these scopes, separated by commas.
-    pub fn add_user_with_scope(
-        &self,
-        email: impl Into<String>,
-        client_id: impl Into<String>,
-        client_secret: impl Into<String>,
-        scope: impl Into<String>,
-    ) -> NewUser {
-        self.register(email.into(), client_id.into(), client_secret.into(), Some(scope.into()))
-    }
-
-    fn register(
-        &self,
-        email: String,
-        client_id: String,
-        client_secret: String,
-        scope: Option<String>,
-    ) -> NewUser {
-        let registration =
-            Registration { email, client_id, client_secret, scope, redirect_uris: Vec::new() };
-        self.shared.lock().register(self.shared.now(), registration)
-    }
-
-    /// Registers a client without a user, as the API console does. Without `redirect_uris` codes
-    /// may be sent to any `http` or `https` address.
-    pub fn add_client<'a>(
-        &self,
-        client_id: impl Into<String>,
-        client_secret: impl Into<String>,
-        redirect_uris: impl IntoIterator<Item = &'a str>,
-    ) {
-        let mut state = self.shared.lock();
-        let client = state.clients.entry(client_id.into()).or_default();
-        client.secret = client_secret.into();
-        client.redirect_uris = redirect_uris.into_iter().map(ToOwned::to_owned).collect();
-    }
-
-    /// Accepts (`Some(email)`) or refuses (`None`) a device: `POST /emulator/device/accept`.
-    /// `false` if no device waits with this code.
-    pub fn decide_device(&self, user_code: &str, email: Option<&str>) -> bool {
-        self.shared.lock().decide_device(self.shared.now(), user_code, email)
-    }
-
-    /// Changes what `config` names: `POST /emulator/config`.
-    pub fn configure(&self, config: Config) {
-        self.shared.lock().configure(config);
-    }
-
-    /// Names another data centre's accounts server in `/oauth/serverinfo`.
-    pub fn add_location(&self, location: impl Into<String>, accounts_server: impl Into<String>) {
-        self.shared.lock().locations.insert(location.into(), accounts_server.into());
-    }
-
-    /// Expires every access token on the server's side: `POST /emulator/expire`.
-    pub fn expire_access_tokens(&self) {
-        self.shared.lock().expire_access_tokens();
-    }
-
-    /// Forgets everything, settings and counters included: `POST /emulator/reset`.
-    pub fn reset(&self) {
-        self.shared.lock().reset();
-    }
-
     /// Closes the port and waits until requests in flight are answered, two seconds at most.
     pub async fn stop(mut self) {
         self.shutdown.take();
-        if let Some(mut server) = self.server.take()
-            && timeout(PATIENCE, &mut server).await.is_err()
+        if let Some(mut serving) = self.serving.take()
+            && timeout(PATIENCE, &mut serving).await.is_err()
         {
-            server.abort();
+            serving.abort();
         }
+    }
+}
+
+impl Deref for Emulator {
+    type Target = InProcess;
+
+    fn deref(&self) -> &InProcess {
+        &self.server
     }
 }
 
 impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Emulator").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Emulator").field("url", &self.url()).finish_non_exhaustive()
     }
 }
 
-/// How an emulator shall be. Made by [`Emulator::builder`].
+/// How an emulator shall be. Made by [`Emulator::builder`], and made into one by
+/// [`start`](Self::start) or [`in_process`](Self::in_process).
 #[derive(Clone, Debug)]
 pub struct EmulatorBuilder {
     clock: Arc<dyn Clock>,
@@ -178,6 +96,7 @@ pub struct EmulatorBuilder {
     location: String,
     api_domain: Option<String>,
     environment: String,
+    seed: Option<u64>,
 }
 
 impl EmulatorBuilder {
@@ -188,7 +107,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// The port on 127.0.0.1; 0, the default, takes a free one.
+    /// The port on 127.0.0.1; 0, the default, takes a free one. In process it is a part of the URL
+    /// and nothing else, so that two of them have two URLs.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -216,6 +136,35 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Makes all tokens, codes and ids from this seed, so that they are the same each time: as long as
+    /// the same things are asked for in the same order. From chance, unless set.
+    ///
+    /// Whoever knows the seed knows the tokens: for tests alone.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The server without a port, a socket or a task. Nothing has to run for it, and with
+    /// a [seed](Self::seed), a [clock](Self::clock) that goes by Tokio's time and paused time it does
+    /// the same each time.
+    #[must_use]
+    pub fn in_process(self) -> InProcess {
+        let url = match self.port {
+            0 => "http://127.0.0.1".to_owned(),
+            port => format!("http://127.0.0.1:{port}"),
+        };
+        self.serve_at(url)
+    }
+
+    fn serve_at(self, url: String) -> InProcess {
+        let Self { clock, port: _, location, api_domain, environment, seed } = self;
+        let site = Site::new(url.clone(), location, api_domain, environment);
+        let shared = Shared::new(site, clock, Mint::new(seed));
+        InProcess::new(url, shared.clone(), router(shared))
+    }
+
     /// Binds the port and serves in a task of the current Tokio runtime.
     ///
     /// If this future is dropped, nothing was started.
@@ -224,14 +173,13 @@ impl EmulatorBuilder {
     ///
     /// If the port cannot be had.
     pub async fn start(self) -> Result<Emulator, EmulatorError> {
-        let Self { clock, port, location, api_domain, environment } = self;
+        let port = self.port;
         let (listener, port) =
             Loopback::bind(port).await.map_err(|source| EmulatorError { port, source })?;
-        let url = format!("http://127.0.0.1:{port}");
-        let shared = Shared::new(Site::new(url.clone(), location, api_domain, environment), clock);
-        let service = router(shared.clone()).into_make_service_with_connect_info::<Connection>();
+        let server = self.serve_at(format!("http://127.0.0.1:{port}"));
+        let service = server.router().into_make_service_with_connect_info::<Connection>();
         let (shutdown, closed) = oneshot::channel::<()>();
-        let server = tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             let stop = async {
                 // Nothing is ever sent: the other end is dropped.
                 drop(closed.await);
@@ -240,8 +188,8 @@ impl EmulatorBuilder {
                 tracing::warn!(%error, "the emulator stopped serving");
             }
         });
-        tracing::debug!(%url, "emulator listens");
-        Ok(Emulator { shared, url, port, shutdown: Some(shutdown), server: Some(server) })
+        tracing::debug!(url = server.url(), "emulator listens");
+        Ok(Emulator { server, port, shutdown: Some(shutdown), serving: Some(serving) })
     }
 }
 

@@ -10,7 +10,9 @@ use axum::{
 use serde_json::Value;
 
 use crate::{
+    accounts::wait,
     config::{DropWhen, Fault},
+    in_process::ConnectionDropped,
     listener::Connection,
     state::{Shared, State},
 };
@@ -38,25 +40,43 @@ pub(crate) async fn play(
     let Some(fault) = shared.lock().take_fault(path) else { return next.run(request).await };
     tracing::debug!(path, ?fault.status, ?fault.drop, "playing a fault");
     let connection = request.extensions().get::<ConnectInfo<Connection>>().cloned();
-    match fault.drop {
-        Some(DropWhen::Before) => hang_up(connection),
-        Some(DropWhen::After) => {
-            next.run(request).await;
-            hang_up(connection)
-        }
-        None => answer(fault),
+    let (before, after) = (fault.delay_before_ms, fault.delay_after_ms.unwrap_or(0));
+    wait(before.unwrap_or(0)).await;
+    let takes_effect = match fault.drop {
+        Some(DropWhen::Before) => false,
+        Some(DropWhen::After) => true,
+        None => fault.effect || fault.only_delays(),
+    };
+    let reply = if takes_effect { Some(next.run(request).await) } else { None };
+    wait(after).await;
+    match (fault.drop, reply) {
+        (Some(when), _) => hang_up(connection, when),
+        (None, Some(reply)) if fault.only_delays() => reply,
+        (None, _) => answer(fault),
     }
 }
 
 /// Cuts the connection, so that whatever is answered here never arrives.
-fn hang_up(connection: Option<ConnectInfo<Connection>>) -> Response {
+fn hang_up(connection: Option<ConnectInfo<Connection>>, when: DropWhen) -> Response {
     if let Some(ConnectInfo(connection)) = connection {
         connection.cut();
     }
-    StatusCode::SERVICE_UNAVAILABLE.into_response()
+    let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
+    // Where there is no connection, this says so.
+    response.extensions_mut().insert(ConnectionDropped { when });
+    response
 }
 
 fn answer(fault: Fault) -> Response {
+    let retry_after = fault.retry_after_s;
+    let mut response = without_retry_after(fault);
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn without_retry_after(fault: Fault) -> Response {
     let default =
         if fault.body.is_some() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
     let status =

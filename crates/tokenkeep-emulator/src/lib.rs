@@ -26,11 +26,12 @@
 //! ```
 //!
 //! Time is a parameter ([`EmulatorBuilder::clock`]), so a test need not wait for an hour to pass.
-//! Faults are, too: see [`Config`] and [`Fault`].
+//! Faults are, too: see [`Config`] and [`Fault`]. [`InProcess`] is the same server without a socket, for
+//! tests that must be the same each time.
 //!
 //! Beside Zoho's own paths it answers `/emulator/stats`, `/emulator/users`, `/emulator/config`,
 //! `/emulator/expire`, `/emulator/reset` and `/emulator/device/accept`, each of which is a method
-//! of [`Emulator`] as well.
+//! of [`InProcess`], and so of [`Emulator`], as well.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -41,7 +42,10 @@ mod crm;
 mod device;
 mod emulator;
 mod faults;
+mod in_process;
+mod inspect;
 mod listener;
+mod mint;
 mod pages;
 mod params;
 mod reply;
@@ -49,9 +53,11 @@ mod rules;
 mod scopes;
 mod state;
 mod stats;
+mod steer;
 mod tokens;
 
 pub use config::{BadInput, Config, DropWhen, Fault};
 pub use emulator::{Emulator, EmulatorBuilder, EmulatorError};
+pub use in_process::{ConnectionDropped, InProcess, InProcessReply};
 pub use state::NewUser;
 pub use stats::Stats;

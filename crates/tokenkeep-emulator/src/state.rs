@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Fault},
     crm::Crm,
     device::DeviceCode,
+    mint::Mint,
     rules,
     stats::Stats,
     tokens::{AccessToken, Family, RefreshToken},
@@ -64,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) token_latency_ms: u64,
     pub(crate) rotate_refresh_tokens: bool,
     pub(crate) grace_ms: u64,
+    pub(crate) revoke_family_on_reuse: bool,
     pub(crate) enforce_limits: bool,
     pub(crate) device_interval_s: u64,
     pub(crate) api_domain: String,
@@ -76,6 +78,7 @@ impl Settings {
             token_latency_ms: 0,
             rotate_refresh_tokens: false,
             grace_ms: 0,
+            revoke_family_on_reuse: false,
             enforce_limits: true,
             device_interval_s: rules::DEVICE_INTERVAL_S,
             api_domain: site.api_domain.clone(),
@@ -104,16 +107,20 @@ pub(crate) struct State {
     /// The families of a client and a user, the oldest first.
     pub(crate) families_of: BTreeMap<(String, String), VecDeque<u64>>,
     pub(crate) refresh_tokens: HashMap<String, RefreshToken>,
+    /// How many access tokens each refresh token minted, also one that is gone.
+    pub(crate) minted: HashMap<String, u64>,
     pub(crate) access_tokens: HashMap<String, AccessToken>,
     /// So many access tokens make it worth while to look for expired ones.
     pub(crate) sweep_at: usize,
     pub(crate) crm: Crm,
+    mint: Mint,
     next_number: u64,
 }
 
 impl State {
-    pub(crate) fn new(site: Site) -> Self {
+    pub(crate) fn new(site: Site, mint: Mint) -> Self {
         Self {
+            mint,
             settings: Settings::new(&site),
             crm: Crm::new(&site.zgid),
             site,
@@ -128,15 +135,16 @@ impl State {
             families: BTreeMap::new(),
             families_of: BTreeMap::new(),
             refresh_tokens: HashMap::new(),
+            minted: HashMap::new(),
             access_tokens: HashMap::new(),
             sweep_at: 0,
             next_number: 0,
         }
     }
 
-    /// Forgets everything but where it is.
+    /// Forgets everything but where it is. A seeded one begins anew.
     pub(crate) fn reset(&mut self) {
-        *self = Self::new(self.site.clone());
+        *self = Self::new(self.site.clone(), self.mint.restarted());
     }
 
     pub(crate) fn configure(&mut self, config: Config) {
@@ -145,6 +153,7 @@ impl State {
             token_latency_ms,
             rotate_refresh_tokens,
             grace_ms,
+            revoke_family_on_reuse,
             enforce_limits,
             device_interval_s,
             api_domain,
@@ -155,6 +164,7 @@ impl State {
         set(&mut settings.token_latency_ms, token_latency_ms);
         set(&mut settings.rotate_refresh_tokens, rotate_refresh_tokens);
         set(&mut settings.grace_ms, grace_ms);
+        set(&mut settings.revoke_family_on_reuse, revoke_family_on_reuse);
         set(&mut settings.enforce_limits, enforce_limits);
         set(&mut settings.device_interval_s, device_interval_s);
         set(&mut settings.api_domain, api_domain);
@@ -165,6 +175,16 @@ impl State {
     pub(crate) fn next_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
+    }
+
+    /// A token that was not given before, in the shape of Zoho's.
+    pub(crate) fn new_token(&mut self) -> String {
+        self.mint.token()
+    }
+
+    /// 32 hexadecimal digits that were not given before.
+    pub(crate) fn new_hex(&mut self) -> String {
+        self.mint.hex()
     }
 }
 
@@ -182,8 +202,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(site: Site, clock: Arc<dyn Clock>) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(site))), clock }
+    pub(crate) fn new(site: Site, clock: Arc<dyn Clock>, mint: Mint) -> Self {
+        Self { state: Arc::new(Mutex::new(State::new(site, mint))), clock }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,16 +252,4 @@ impl fmt::Debug for NewUser {
             .field("accounts_server", &self.accounts_server)
             .finish_non_exhaustive()
     }
-}
-
-/// A token that nobody guesses, in the shape of Zoho's.
-pub(crate) fn new_token() -> String {
-    format!("1000.{}.{}", random_hex(), random_hex())
-}
-
-/// 32 random hexadecimal digits.
-pub(crate) fn random_hex() -> String {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).expect("the operating system has a random source");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

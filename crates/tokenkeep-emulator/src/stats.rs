@@ -6,13 +6,24 @@ use serde::{Deserialize, Serialize};
 
 /// What the emulator did since it started or was reset.
 ///
-/// A request that an injected fault answered, or that was dropped before it took effect, is not
-/// counted under its own name, only in [`faults`](Self::faults).
+/// A request is counted once, when it takes effect, and whether or not anybody gets to read the reply.
+/// One that an injected fault kept from taking effect is not counted under its own name, only in [`faults`](Self::faults).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Requests to the token endpoints by grant type, failed ones included.
     pub token_requests: BTreeMap<String, u64>,
+    /// Refreshes that minted an access token.
+    #[serde(default)]
+    pub refreshes_granted: u64,
+    /// Refreshes with a rotated refresh token within its grace, which got the same reply again. They
+    /// minted nothing.
+    #[serde(default)]
+    pub refreshes_replayed: u64,
+    /// Families of tokens that ended because a rotated refresh token came again after its grace, see
+    /// [`Config::revoke_family_on_reuse`](crate::Config::revoke_family_on_reuse).
+    #[serde(default)]
+    pub families_revoked: u64,
     /// Token requests that were refused because too many came.
     pub throttled: u64,
     /// Tokens that a client revoked.

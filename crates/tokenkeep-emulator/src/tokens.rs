@@ -9,7 +9,7 @@ use crate::{
     reply::Reply,
     rules::{self, Window},
     scopes::Scopes,
-    state::{State, new_token},
+    state::State,
 };
 
 /// A refresh token, with those that rotation put in its place, and its access tokens.
@@ -24,8 +24,22 @@ pub(crate) struct Family {
 
 /// What a refresh token's text stands for.
 pub(crate) struct RefreshToken {
-    family: u64,
+    pub(crate) family: u64,
+    /// Greater than that of those before it.
+    pub(crate) number: u64,
     rotated: Option<Rotated>,
+}
+
+impl RefreshToken {
+    /// Whether no other one has replaced it.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.rotated.is_none()
+    }
+
+    /// Whether another one has replaced it, and it still gets that one's reply.
+    pub(crate) fn is_in_grace(&self, now: i64) -> bool {
+        self.rotated.as_ref().is_some_and(|rotated| now < rotated.until)
+    }
 }
 
 /// A refresh token that another one replaced.
@@ -72,9 +86,14 @@ impl State {
                 live: VecDeque::new(),
             },
         );
-        let token = new_token();
-        self.refresh_tokens.insert(token.clone(), RefreshToken { family: id, rotated: None });
+        let token = self.new_token();
+        self.keep_refresh_token(id, token.clone());
         (id, token)
+    }
+
+    fn keep_refresh_token(&mut self, family: u64, token: String) {
+        let number = self.next_number();
+        self.refresh_tokens.insert(token, RefreshToken { family, number, rotated: None });
     }
 
     /// Exchanges a code that was found to be right.
@@ -106,17 +125,24 @@ impl State {
         }
         if let Some(rotated) = &entry.rotated {
             if now < rotated.until {
+                self.stats.refreshes_replayed += 1;
                 return Reply::ok(rotated.reply.clone());
             }
-            self.refresh_tokens.remove(token);
+            if self.settings.revoke_family_on_reuse {
+                // The client's, or a thief's? Nobody can tell, so it is over for both.
+                self.stats.families_revoked += 1;
+                self.end_family(id);
+            }
             return Reply::oauth_error("invalid_code");
         }
         let Some(access) = self.mint(now, id) else { return Reply::throttled() };
+        self.stats.refreshes_granted += 1;
+        *self.minted.entry(token.to_owned()).or_default() += 1;
         if !self.settings.rotate_refresh_tokens {
             return Reply::ok(self.token_reply(&access, None, None));
         }
-        let next = new_token();
-        self.refresh_tokens.insert(next.clone(), RefreshToken { family: id, rotated: None });
+        let next = self.new_token();
+        self.keep_refresh_token(id, next.clone());
         let reply = self.token_reply(&access, Some(&next), None);
         let grace = i64::try_from(self.settings.grace_ms).unwrap_or(i64::MAX);
         if let Some(entry) = self.refresh_tokens.get_mut(token) {
@@ -163,7 +189,7 @@ impl State {
             self.sweep_at = 2 * self.access_tokens.len() + 64;
         }
         let lifetime = rules::millis(self.settings.access_token_lifetime_s);
-        let token = new_token();
+        let token = self.new_token();
         self.access_tokens.insert(
             token.clone(),
             AccessToken {
@@ -206,7 +232,7 @@ impl State {
     /// Ends a refresh token with its access tokens, or one access token. `false`: unknown.
     pub(crate) fn revoke(&mut self, now: i64, token: &str) -> bool {
         let known = match self.refresh_tokens.get(token) {
-            Some(entry) if entry.rotated.as_ref().is_none_or(|rotated| now < rotated.until) => {
+            Some(entry) if entry.is_newest() || entry.is_in_grace(now) => {
                 let id = entry.family;
                 self.end_family(id);
                 true

@@ -9,11 +9,7 @@ use super::{
     invalid_param, iso, missing_param,
     schema::Module,
 };
-use crate::{
-    reply::Reply,
-    rules,
-    state::{State, random_hex},
-};
+use crate::{reply::Reply, rules, state::State};
 
 const MAX_PER_PAGE: u64 = 200;
 const MAX_FIELDS: usize = 50;
@@ -247,7 +243,7 @@ impl State {
         // What expired a day ago may be forgotten; until then it answers that it expired.
         let horizon = token.expires_at.saturating_sub(2 * rules::PAGE_TOKEN_LIFETIME);
         self.crm.page_tokens.retain(|_, token| token.expires_at > horizon);
-        let text = random_hex();
+        let text = self.new_hex();
         self.crm.page_tokens.insert(text.clone(), token);
         text
     }

@@ -11,7 +11,10 @@ use std::{
 use reqwest::{Client, Method, StatusCode, redirect::Policy};
 use serde_json::{Value, json};
 use tokenkeep_core::{Clock, Timestamp};
-use tokenkeep_emulator::{Emulator, NewUser};
+use tokenkeep_emulator::{
+    ConnectionDropped, Emulator, EmulatorBuilder, InProcess, InProcessReply, NewUser,
+};
+use tokio::time::Instant;
 
 pub(crate) const CLIENT_ID: &str = "1000.TESTCLIENT";
 pub(crate) const CLIENT_SECRET: &str = "test-client-secret";
@@ -195,3 +198,59 @@ pub(crate) const fn minutes(count: u64) -> Duration {
 }
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A clock that goes by Tokio's, and so stands still where that one is paused.
+#[derive(Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_764_000_000_000).plus(self.0.elapsed())
+    }
+}
+
+/// An emulator without a port, and a user with a client.
+pub(crate) struct Local {
+    pub(crate) server: InProcess,
+    pub(crate) user: NewUser,
+}
+
+impl Local {
+    pub(crate) fn new() -> Self {
+        Self::of(Emulator::builder().seed(1))
+    }
+
+    pub(crate) fn of(builder: EmulatorBuilder) -> Self {
+        let server = builder.clock(Arc::new(TokioClock(Instant::now()))).in_process();
+        let user = server.add_user(EMAIL, CLIENT_ID, CLIENT_SECRET);
+        Self { server, user }
+    }
+
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> Result<InProcessReply, ConnectionDropped> {
+        let body: Vec<String> =
+            form.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.server.call("POST", path, &headers, body.join("&").as_bytes()).await
+    }
+
+    pub(crate) async fn refresh(&self, token: &str) -> Result<InProcessReply, ConnectionDropped> {
+        self.post("/oauth/v2/token", &refresh_form(token)).await
+    }
+
+    /// The body of the reply to a refresh.
+    pub(crate) async fn refreshed(&self, token: &str) -> Value {
+        json_of(&self.refresh(token).await.unwrap())
+    }
+}
+
+pub(crate) fn json_of(reply: &InProcessReply) -> Value {
+    serde_json::from_slice(&reply.body).unwrap_or_default()
+}
+
+pub(crate) fn text(body: &Value, name: &str) -> String {
+    body[name].as_str().unwrap_or_else(|| panic!("a {name} in {body}")).to_owned()
+}

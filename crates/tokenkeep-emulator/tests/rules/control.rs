@@ -32,10 +32,16 @@ async fn everything_is_steered_over_http() {
         json!({
             "token_requests": { "authorization_code": 1, "refresh_token": 1 },
             "throttled": 0, "revocations": 0, "api_requests": 2, "api_unauthorized": 1,
-            "faults": 0,
+            "faults": 0, "refreshes_granted": 1, "refreshes_replayed": 0, "families_revoked": 0,
         })
     );
     assert_eq!(serde_json::from_value::<Stats>(stats).unwrap(), bench.emulator.stats());
+
+    let of_an_older_one = json!({
+        "token_requests": {}, "throttled": 0, "revocations": 0, "api_requests": 0,
+        "api_unauthorized": 0,
+    });
+    assert_eq!(serde_json::from_value::<Stats>(of_an_older_one).unwrap(), Stats::default());
 
     assert_eq!(bench.post("/emulator/reset", &[]).await.status, StatusCode::OK);
     assert_eq!(bench.emulator.stats(), Stats::default());
@@ -138,7 +144,8 @@ async fn a_reply_that_takes_time_is_not_undone() {
     bench.refresh(&user.refresh_token).await.token("access_token");
     assert!(start.elapsed() >= Duration::from_millis(30));
 
-    bench.emulator.configure(Config::new().token_latency_ms(60_000));
+    let config = Config::new().token_latency_ms(60_000).rotate_refresh_tokens(true);
+    bench.emulator.configure(config);
     let form = refresh_form(&user.refresh_token);
     let impatient = bench.try_post(TOKEN, &form);
     let counted = async {
@@ -150,6 +157,12 @@ async fn a_reply_that_takes_time_is_not_undone() {
         _ = impatient => panic!("the answer takes a minute"),
         () = counted => {}
     }
+    // The client is gone, and the token has rotated: once.
+    assert_eq!(bench.emulator.stats().refreshes_granted, 2);
+    assert_eq!(bench.emulator.stats().token_requests_of("refresh_token"), 2);
+    let current = bench.emulator.current_refresh_token(&user.refresh_token).unwrap();
+    assert_ne!(current, user.refresh_token);
+    assert_eq!(bench.emulator.live_refresh_tokens(EMAIL), [current]);
 }
 
 #[tokio::test]

@@ -5,4 +5,6 @@ mod authorise;
 mod bench;
 mod control;
 mod crm;
+mod faults;
+mod in_process;
 mod tokens;
