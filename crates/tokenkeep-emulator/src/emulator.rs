@@ -152,7 +152,8 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn in_process(self) -> InProcess {
         let url = match self.port {
-            0 => "http://127.0.0.1".to_owned(),
+            // 80 is what a URL without a port means, and clients leave it out.
+            0 | 80 => "http://127.0.0.1".to_owned(),
             port => format!("http://127.0.0.1:{port}"),
         };
         self.serve_at(url)

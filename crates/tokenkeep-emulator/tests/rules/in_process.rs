@@ -57,6 +57,7 @@ async fn a_user_is_sent_where_the_header_says() {
 async fn what_is_not_for_it_is_not_answered() {
     let local = Local::of(Emulator::builder().port(81));
     assert_eq!(local.server.url(), "http://127.0.0.1:81");
+    assert_eq!(Emulator::builder().port(80).in_process().url(), "http://127.0.0.1");
     for (method, target, status) in [
         ("GET", "http://127.0.0.1:81/oauth/serverinfo", 200),
         ("GET", "/oauth/serverinfo", 200),
