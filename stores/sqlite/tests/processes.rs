@@ -6,13 +6,13 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, ErrorKind},
+    io::{BufRead, BufReader, ErrorKind, Write},
     os::unix::{fs::MetadataExt, fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use tokenkeep_core::{OAuthToken, StoreErrorKind, TokenQuery, TokenStore};
+use tokenkeep_core::{OAuthToken, SharedStore, StoreErrorKind, TokenQuery, TokenStore};
 use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
 
 const JOB: &str = "TOKENKEEP_TEST_JOB";
@@ -24,7 +24,7 @@ fn child_program(program: &Path, job: &str, path: &Path) -> Command {
         .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
         .env(JOB, job)
         .env(PATH, path)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     command
 }
@@ -46,7 +46,7 @@ fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 async fn child() {
     #[expect(clippy::disallowed_methods, reason = "what a parent tells its child")]
     let (Ok(job), Ok(path)) = (std::env::var(JOB), std::env::var(PATH)) else { return };
-    let (job, argument) = job.split_once(' ').unwrap();
+    let (job, argument) = job.split_once(' ').unwrap_or((&job, ""));
     match job {
         "save" => {
             let store = SqliteStore::open(&path).unwrap();
@@ -61,6 +61,15 @@ async fn child() {
                 let access = format!("{argument}-{number}");
                 let saved = store.save_token(&token("alice", &access)).await;
                 println!("said {}", saved.unwrap().id().unwrap());
+            }
+        }
+        "save-and-wait" => {
+            let store = SqliteStore::open(&path).unwrap();
+            println!("said open");
+            for (number, _go) in std::io::stdin().lines().enumerate() {
+                let access = number.to_string();
+                store.save_token(&token("alice", &access)).await.unwrap();
+                println!("said {number}");
             }
         }
         "save-until-killed" => {
@@ -131,6 +140,28 @@ async fn eight_processes_update_one_user() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(SqliteStore::open(&path).unwrap().get_tokens().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn each_save_of_another_process_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zohooauth.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let mut child = spawn("save-and-wait", &path);
+    let mut done = said(&mut child);
+    assert_eq!(done.next().as_deref(), Some("open"));
+    let mut mark = store.change_mark().await.unwrap();
+    let mut go = child.stdin.take().unwrap();
+    for number in 0..20 {
+        let before = std::mem::replace(&mut mark, store.change_mark().await.unwrap());
+        assert_eq!(before, mark, "{number}");
+        writeln!(go).unwrap();
+        assert_eq!(done.next(), Some(number.to_string()));
+        let before = std::mem::replace(&mut mark, store.change_mark().await.unwrap());
+        assert_ne!(before, mark, "{number}");
+    }
+    drop(go);
+    assert!(child.wait().unwrap().success());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use tokenkeep_core::{OAuthToken, TokenQuery, TokenStore};
+use tokenkeep_core::{OAuthToken, SharedStore, TokenQuery, TokenStore};
 use tokenkeep_store_sqlite::SqliteStore;
 
 fn token(name: &str) -> OAuthToken {
@@ -109,6 +109,38 @@ async fn an_emptied_file_is_begun_anew() {
     names_become(&other, &["alice", "bob"]).await;
     drop((store, other));
     integrity(&path);
+}
+
+/// Another file at the path is a change, and who was told of it reads the other file: nothing
+/// waits for the 10 ms.
+#[tokio::test]
+async fn a_mark_tells_of_another_file_and_reads_follow_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zohooauth.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.save_token(&token("alice")).await.unwrap();
+    for round in 0..20 {
+        let name = format!("user{round}");
+        let backup = directory.path().join("backup.db");
+        SqliteStore::open(&backup).unwrap().save_token(&token(&name)).await.unwrap();
+        names(&store).await;
+        let before = store.change_mark().await.unwrap();
+        assert_eq!(store.change_mark().await.unwrap(), before);
+        fs::rename(&backup, &path).unwrap();
+        let after = store.change_mark().await.unwrap();
+        assert_ne!(after, before, "replaced");
+        assert_eq!(names(&store).await, [name.as_str()]);
+        assert_eq!(store.change_mark().await.unwrap(), after);
+
+        fs::remove_file(&path).unwrap();
+        let removed = store.change_mark().await.unwrap();
+        assert_ne!(removed, after, "removed");
+        assert_eq!(names(&store).await, [""; 0]);
+        let saved = store.save_token(&token("alice")).await.unwrap();
+        let saved = store.find_token_by_id(saved.id().unwrap()).await.unwrap();
+        assert!(saved.is_some());
+        assert_ne!(store.change_mark().await.unwrap(), removed, "saved");
+    }
 }
 
 #[tokio::test]

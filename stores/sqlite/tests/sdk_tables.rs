@@ -1,13 +1,16 @@
 //! Databases that the official SDKs have made, used in place.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::{sync::Arc, time::Duration};
+
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokenkeep_core::{
-    AccessToken, Field, OAuthToken, SharedStore, StoreErrorKind, Timestamp, TokenId, TokenQuery,
-    TokenState, TokenStore,
+    AccessToken, Field, LeaseAttempt, OAuthToken, SharedStore, StateReplaced, StoreErrorKind,
+    Timestamp, TokenId, TokenQuery, TokenState, TokenStore,
 };
 use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
+use tokenkeep_testkit::ManualClock;
 
 /// As the SDKs' documentation and the article's store make it.
 const OFFICIAL: &str = "create table oauthtoken (id varchar(10) NOT NULL, user_name varchar(255), \
@@ -280,7 +283,8 @@ async fn another_table_has_its_own_state() {
     let id = TokenId::from_number(1);
     let mut state = TokenState::default();
     state.org_id = Some("42".to_owned());
-    assert!(first.write_state(&id, &state).await.unwrap());
+    let written = first.replace_state(&id, None, &state).await.unwrap();
+    assert_eq!(written, StateReplaced::Written);
     assert_eq!(second.state(&id).await.unwrap(), None);
     assert_eq!(first.state(&id).await.unwrap(), Some(state));
     assert_eq!(second.delete_tokens().await.unwrap(), 1);
@@ -293,10 +297,10 @@ async fn an_id_that_an_sdk_used_again_inherits_nothing() {
     sdk.insert("1", "alice");
     let store = sdk.open();
     let id = TokenId::from_number(1);
-    let ttl = std::time::Duration::from_secs(60);
-    assert!(store.write_state(&id, &TokenState::default()).await.unwrap());
-    let tokenkeep_core::LeaseAttempt::Granted(lease) =
-        store.try_lease(&id, "test-holder", ttl).await.unwrap()
+    let ttl = Duration::from_secs(60);
+    let written = store.replace_state(&id, None, &TokenState::default()).await.unwrap();
+    assert_eq!(written, StateReplaced::Written);
+    let LeaseAttempt::Granted(lease) = store.try_lease(&id, "test-holder", ttl).await.unwrap()
     else {
         panic!("nobody has the lease");
     };
@@ -310,7 +314,60 @@ async fn an_id_that_an_sdk_used_again_inherits_nothing() {
     assert_eq!(store.page(None, 10).await.unwrap().tokens[0].state, None);
     assert_eq!(store.renew_lease(&lease, ttl).await.unwrap(), None);
     let other = store.try_lease(&id, "test-other", ttl).await.unwrap();
-    assert!(matches!(other, tokenkeep_core::LeaseAttempt::Granted(_)), "{other:?}");
+    assert!(matches!(other, LeaseAttempt::Granted(_)), "{other:?}");
+}
+
+/// Our table as the version before made it, which did not say for how long a lease was taken.
+const WITHOUT_TTL: &str = "create table tokenkeep_state (token_id text not null primary key, \
+     user_name text, client_id text, state text, lease_holder text, lease_generation integer, \
+     lease_until integer) without rowid; \
+     insert into tokenkeep_state values \
+     ('1', 'alice', 'test-client', '{\"org_id\":\"42\"}', 'test-holder', 7, 1764000060000)";
+
+#[tokio::test]
+async fn a_table_of_ours_without_ttl_is_read_and_gets_it() {
+    let sdk = Sdk::new(OFFICIAL);
+    sdk.insert("1", "alice");
+    sdk.connection.execute_batch(WITHOUT_TTL).unwrap();
+    let ttl = || -> Option<i64> {
+        let sql = "select lease_ttl from tokenkeep_state";
+        sdk.connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let id = TokenId::from_number(1);
+    let expected = Some("42".to_owned());
+
+    let reading = SqliteConfig::new(&sdk.path).read_only(true).open().unwrap();
+    assert_eq!(reading.state(&id).await.unwrap().unwrap().org_id, expected);
+    assert_eq!(
+        reading.page(None, 9).await.unwrap().tokens[0].state.clone().unwrap().org_id,
+        expected
+    );
+    assert_eq!(reading.inspect().await.unwrap().orphans, 0);
+    let columns = "select count(*) from pragma_table_info('tokenkeep_state')";
+    let columns = || -> i64 { sdk.connection.query_row(columns, [], |row| row.get(0)).unwrap() };
+    assert_eq!(columns(), 7);
+
+    let minute = Duration::from_secs(60);
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_764_000_000_000)));
+    let config = SqliteConfig::new(&sdk.path).clock(Arc::clone(&clock) as _);
+    let (store, _) = (config.clone().open().unwrap(), config.open().unwrap());
+    assert_eq!((columns(), ttl()), (8, None));
+    assert_eq!(store.state(&id).await.unwrap().unwrap().org_id, expected);
+    // It is held, whatever the clock says, because nothing is known of it.
+    clock.set(Timestamp::from_millis(1_763_000_000_000));
+    let held = store.try_lease(&id, "test-other", minute).await.unwrap();
+    assert_eq!(held, LeaseAttempt::Held { until: Timestamp::from_millis(1_764_000_060_000) });
+    clock.set(Timestamp::from_millis(1_764_000_060_000));
+    let attempt = store.try_lease(&id, "test-other", minute).await.unwrap();
+    let LeaseAttempt::Granted(lease) = attempt else { panic!("it has ended: {attempt:?}") };
+    assert_eq!((lease.generation, ttl()), (8, Some(60_000)));
+    store.renew_lease(&lease, minute * 2).await.unwrap().unwrap();
+    assert_eq!(ttl(), Some(120_000));
+    // A clock that is set back ends a lease of which more is known.
+    clock.set(Timestamp::from_millis(1_763_000_000_000));
+    let attempt = store.try_lease(&id, "test-third", minute).await.unwrap();
+    assert!(matches!(attempt, LeaseAttempt::Granted(_)), "{attempt:?}");
+    assert_eq!(reading.state(&id).await.unwrap().unwrap().org_id, expected);
 }
 
 #[tokio::test]
@@ -318,12 +375,20 @@ async fn a_state_that_cannot_be_read_is_told_and_can_be_overwritten() {
     let sdk = Sdk::new(OFFICIAL);
     let store = sdk.open();
     let id = store.save_token(&token("alice")).await.unwrap().id().cloned().unwrap();
-    store.write_state(&id, &TokenState::default()).await.unwrap();
-    sdk.connection.execute("update tokenkeep_state set state = '{'", []).unwrap();
-    assert_eq!(store.state(&id).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
-    assert_eq!(store.page(None, 10).await.unwrap().damage.len(), 1);
-    assert!(store.write_state(&id, &TokenState::default()).await.unwrap());
-    assert!(store.state(&id).await.unwrap().is_some());
+    store.replace_state(&id, None, &TokenState::default()).await.unwrap();
+    for stored in ["'{'", "''", "x'7bff7d'", "cast(x'7bff7d' as text)"] {
+        let sql = format!("update tokenkeep_state set state = {stored}");
+        sdk.connection.execute(&sql, []).unwrap();
+        assert_eq!(store.state(&id).await.unwrap_err().kind(), StoreErrorKind::Corrupt, "{stored}");
+        assert_eq!(store.page(None, 10).await.unwrap().damage.len(), 1, "{stored}");
+        // It counts as nothing.
+        let state = TokenState::default();
+        let changed = store.replace_state(&id, Some(&state), &state).await.unwrap();
+        assert_eq!(changed, StateReplaced::Changed(None), "{stored}");
+        let written = store.replace_state(&id, None, &state).await.unwrap();
+        assert_eq!(written, StateReplaced::Written, "{stored}");
+        assert_eq!(store.state(&id).await.unwrap(), Some(state));
+    }
 }
 
 #[tokio::test]
