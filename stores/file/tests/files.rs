@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use support::{HEADER, Space, access, find, id, token};
 use tokenkeep_core::{
-    Lease, LeaseAttempt, Outcome, Replaced, SharedStore as _, StoreErrorKind, TokenId, TokenState,
-    TokenStatus, TokenStore as _,
+    Lease, LeaseAttempt, Outcome, Replaced, SharedStore as _, StateReplaced, StoreErrorKind,
+    TokenId, TokenState, TokenStatus, TokenStore as _,
 };
 use tokenkeep_store_file::{Dialect, FileConfig, FileStore, LineEnds, ProblemKind, Sdk};
 use tokenkeep_testkit::ManualClock;
@@ -29,7 +29,7 @@ async fn all_files_are_for_the_owner_only() {
     assert!(find(&store, "alice").await.is_some());
     assert_eq!(mode(&space.path()), 0o644);
     store.save_token(&token("bob")).await.unwrap();
-    store.write_state(&id("1"), &TokenState::default()).await.unwrap();
+    store.replace_state(&id("1"), None, &TokenState::default()).await.unwrap();
     assert_eq!(mode(&space.path()), 0o600);
     assert_eq!(space.others(), ["tokens.csv.lock", "tokens.csv.tokenkeep"]);
     for name in space.others() {
@@ -168,9 +168,13 @@ async fn state_leases_and_fences_are_shared_by_all_who_open_the_file() {
 
     let mut state = TokenState::default();
     state.status = TokenStatus::NeedsLogin;
-    assert!(ours.write_state(one, &state).await.unwrap());
-    assert_eq!(theirs.state(one).await.unwrap(), Some(state));
-    assert!(!ours.write_state(&id("9"), &TokenState::default()).await.unwrap());
+    let written = ours.replace_state(one, None, &state).await.unwrap();
+    assert_eq!(written, StateReplaced::Written);
+    assert_eq!(theirs.state(one).await.unwrap().as_ref(), Some(&state));
+    let changed = theirs.replace_state(one, None, &TokenState::default()).await.unwrap();
+    assert_eq!(changed, StateReplaced::Changed(Some(Box::new(state))));
+    let missing = ours.replace_state(&id("9"), None, &TokenState::default()).await.unwrap();
+    assert_eq!(missing, StateReplaced::NoToken);
     assert!(ours.delete_token(one).await.unwrap());
     assert_eq!(theirs.state(one).await.unwrap(), None);
     let side = std::fs::read_to_string(space.directory().join("tokens.csv.tokenkeep")).unwrap();
@@ -199,7 +203,7 @@ async fn a_state_moves_with_a_token_that_is_absorbed() {
     let nameless = store.save_token(&nameless).await.unwrap();
     let mut state = TokenState::default();
     state.data_center = Some("eu".to_owned());
-    store.write_state(nameless.id().unwrap(), &state).await.unwrap();
+    store.replace_state(nameless.id().unwrap(), None, &state).await.unwrap();
     let both = nameless.clone().without_id().with_user_name("alice").unwrap();
     let saved = store.save_token(&both).await.unwrap();
     assert_eq!(saved.id(), named.id());

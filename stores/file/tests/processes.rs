@@ -19,7 +19,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use support::{HEADER, Space, access, id, ids, token};
-use tokenkeep_core::{StoreErrorKind, TokenQuery, TokenStore as _};
+use tokenkeep_core::{SharedStore as _, StoreErrorKind, TokenQuery, TokenStore as _};
 use tokenkeep_store_file::{FileConfig, FileStore};
 
 fn main() -> ExitCode {
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     let mut tests = vec![
         test("eight_processes_save_800_users", eight_processes_save_800_users),
         test("eight_processes_update_one_user", eight_processes_update_one_user),
+        test("each_save_of_another_process_is_seen", each_save_of_another_process_is_seen),
         test("a_killed_save_leaves_a_whole_file", a_killed_save_leaves_a_whole_file),
         test("a_reader_beside_our_writer_never_misses", a_reader_beside_our_writer_never_misses),
         test("a_reader_beside_an_sdk_never_misses", a_reader_beside_an_sdk_never_misses),
@@ -72,6 +73,14 @@ fn child(work: &str, path: &Path, name: &str, count: usize) {
             for at in 0..count {
                 let token = access("shared@example.com", &format!("test-access-{name}-{at}"));
                 block_on(store.save_token(&token)).unwrap();
+            }
+        }
+        "save-and-wait" => {
+            say("open");
+            for (at, _go) in std::io::stdin().lines().enumerate() {
+                let token = access(name, &format!("test-access-{at}"));
+                block_on(store.save_token(&token)).unwrap();
+                say(&at.to_string());
             }
         }
         "save-until-killed" => {
@@ -145,6 +154,26 @@ fn eight_processes_update_one_user() {
     let tokens = block_on(space.open().get_tokens()).unwrap();
     assert_eq!(ids(&tokens), ["1"]);
     assert!(tokens[0].access_token().unwrap().expose_secret().ends_with("-49"));
+}
+
+fn each_save_of_another_process_is_seen() {
+    let space = Space::new();
+    let store = space.open();
+    let mark = || block_on(store.change_mark()).unwrap();
+    let mut child = spawn("save-and-wait", &space.path(), "alice", 0);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "open");
+    let mut go = child.stdin.take().unwrap();
+    let mut last = mark();
+    for at in 0..20 {
+        assert_eq!(mark(), last, "{at}");
+        writeln!(go).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), at.to_string());
+        let before = std::mem::replace(&mut last, mark());
+        assert_ne!(before, last, "{at}");
+    }
+    drop(go);
+    assert!(child.wait().unwrap().success());
 }
 
 fn many_rows(count: usize) -> String {
