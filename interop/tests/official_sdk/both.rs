@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokenkeep_core::{Field, LeaseAttempt, Replaced, TokenState};
+use tokenkeep_core::{Field, LeaseAttempt, Replaced, StateReplaced, TokenState};
 
 use crate::{
     scene::{Kind, Scene, queries, sdk_queries},
@@ -186,7 +186,8 @@ pub(crate) async fn an_id_that_the_sdk_gave_to_another_user_inherits_nothing(mut
     let id = alice.id();
     let mut state = TokenState::default();
     state.org_id = Some("alice-org".to_owned());
-    assert!(ours.shared().write_state(&id, &state).await.unwrap());
+    let written = ours.shared().replace_state(&id, None, &state).await.unwrap();
+    assert_eq!(written, StateReplaced::Written);
     let LeaseAttempt::Granted(lease) = ours.shared().try_lease(&id, "alice", TTL).await.unwrap()
     else {
         unreachable!("nobody else has it")
@@ -214,7 +215,8 @@ pub(crate) async fn an_id_that_the_sdk_gave_to_another_user_inherits_nothing(mut
     // What belongs to Bob stays with him when the SDK saves his token.
     let mut state = TokenState::default();
     state.org_id = Some("bob-org".to_owned());
-    assert!(shared.write_state(&id, &state).await.unwrap());
+    let written = shared.replace_state(&id, None, &state).await.unwrap();
+    assert_eq!(written, StateReplaced::Written);
     scene.sdk.save(&update);
     scene.expect(&ours, &[bob.merged(&update)]).await;
     assert_eq!(shared.state(&id).await.unwrap(), Some(state));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokenkeep_core::{Field, Replaced, TokenId, TokenState};
+use tokenkeep_core::{Field, Replaced, TokenId, TokenState, update_state};
 
 use crate::{
     scene::{Kind, Ours, Scene, queries, sdk_queries},
@@ -129,10 +129,11 @@ impl Play<'_> {
 
     async fn write_state(&mut self) {
         let Some(row) = self.any_row() else { return };
-        let mut state = TokenState::default();
-        state.org_id = Some(format!("org-{}", self.mark()));
+        let org = format!("org-{}", self.mark());
         self.log.push(format!("we write the state of {}", row.user()));
-        assert!(self.ours.shared().write_state(&row.id(), &state).await.unwrap());
+        let change = |state: &mut TokenState| state.org_id = Some(org.clone());
+        let written = update_state(self.ours.shared(), &row.id(), change).await.unwrap();
+        let Some(state) = written else { unreachable!("{}", self.story()) };
         let user = row.user().to_owned();
         self.states.insert(row.id(), Written { user, state, is_certain: true });
     }
