@@ -36,6 +36,8 @@ mod place;
 mod refresh;
 mod revoke;
 mod slot;
+mod spool;
+mod timed;
 
 pub use self::{
     builder::TokenManagerBuilder,
@@ -45,4 +47,5 @@ pub use self::{
     login::Login,
     manager::{LoggedIn, TokenManager},
     revoke::Revoked,
+    spool::{FileSpool, Spool, SpoolKey, SpoolListing, Spooled},
 };
