@@ -274,6 +274,14 @@ fn dropping_what_a_newer_version_wrote() {
 }
 
 #[test]
+fn forgetting_a_state_that_says_nothing() {
+    check_caught(
+        Fault::ForgetsEmptyState,
+        &["state_is_read_as_it_was_written", "state_takes_the_place_of_what_was_expected"],
+    );
+}
+
+#[test]
 fn showing_one_mark_for_ever() {
     check_caught(
         Fault::MarkStays,

@@ -43,6 +43,7 @@ pub(crate) enum Fault {
     ReplacesStateBlindly,
     ComparesStatusOnly,
     DropsTheUnknown,
+    ForgetsEmptyState,
     KeepsState,
     MarkStays,
     MarkWanders,

@@ -175,7 +175,13 @@ impl SharedStore for BrokenStore {
         let passes = self.has(Fault::ReplacesStateBlindly)
             || (self.has(Fault::ComparesStatusOnly) && same_status);
         let expected = if passes { stored.as_ref() } else { expected };
-        Ok(sidecar.replace_state(token, expected, &state))
+        let replaced = sidecar.replace_state(token, expected, &state);
+        if let Some(entry) = sidecar.tokens.get_mut(id)
+            && self.has(Fault::ForgetsEmptyState)
+        {
+            entry.state = entry.state.take().filter(|state| *state != TokenState::default());
+        }
+        Ok(replaced)
     }
 
     async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
