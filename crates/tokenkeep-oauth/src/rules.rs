@@ -168,7 +168,8 @@ mod tests {
             .with_replay(Replay::Within(Duration::from_secs(3)))
             .with_default_lifetime(Duration::from_secs(4));
         assert_eq!(rules.budget, budget);
-        assert!(rules.replay.rotates() && rules.replay.allows(Duration::ZERO));
+        assert!(rules.replay.rotates() && rules.replay.allows(Duration::from_millis(2999)));
+        assert!(!rules.replay.allows(Duration::from_secs(3)), "the grace is over");
         assert_eq!(rules.default_lifetime.as_secs(), 4);
     }
 }
