@@ -6,9 +6,15 @@ use std::{
 };
 
 use tokenkeep_core::{Clock, Environment, SystemClock, TokenStore};
-use tokenkeep_oauth::{AccountsServer, ApiDomain, DataCenter, OAuthClient};
+use tokenkeep_oauth::{AccountsServer, ApiDomain, DataCenter, OAuthClient, ProviderRules};
 
-use crate::{ManagerError, ManagerErrorKind, TokenManager, manager::Inner};
+use crate::{
+    Event, ManagerError, ManagerErrorKind, Spool, TokenManager,
+    event::{Callback, Events},
+    look::Marks,
+    manager::Inner,
+    timed::TimedStore,
+};
 
 /// What a [`TokenManager`] goes by: the place of the SDKs' `Initializer`, without global state.
 ///
@@ -20,7 +26,9 @@ pub struct TokenManagerBuilder {
     oauth: Option<OAuthClient>,
     timeout: Duration,
     connect_timeout: Duration,
+    store_timeout: Duration,
     proxy: Option<String>,
+    callbacks: Vec<Callback>,
     settings: Settings,
 }
 
@@ -34,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) margin: Duration,
     pub(crate) deadline: Duration,
     pub(crate) lease: Duration,
+    pub(crate) retry_for: Duration,
+    pub(crate) coherence: Duration,
+    pub(crate) rules: ProviderRules,
+    pub(crate) spool: Option<Arc<dyn Spool>>,
     pub(crate) find_user: bool,
 }
 
@@ -45,7 +57,9 @@ impl TokenManagerBuilder {
             oauth: None,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            store_timeout: Duration::from_secs(10),
             proxy: None,
+            callbacks: Vec::new(),
             settings: Settings {
                 accounts_server: None,
                 api_domain: None,
@@ -54,6 +68,10 @@ impl TokenManagerBuilder {
                 margin: Duration::from_secs(60),
                 deadline: Duration::from_secs(60),
                 lease: Duration::from_secs(10),
+                retry_for: Duration::from_secs(10),
+                coherence: Duration::from_secs(1),
+                rules: ProviderRules::zoho(),
+                spool: None,
                 find_user: true,
             },
         }
@@ -115,8 +133,11 @@ impl TokenManagerBuilder {
         self
     }
 
-    /// How long before its end a token is renewed; 60 seconds by default, and never more than
-    /// half its life.
+    /// How long before its end a token is renewed; 60 seconds by default, and never more than half
+    /// its life. Up to another margin, or a tenth of its life if that is less, comes before that,
+    /// another part for each token and process, so that they do not all come at the same moment.
+    ///
+    /// The present token is served while it is renewed, and if that fails, until its end.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.settings.margin = margin;
         self
@@ -135,6 +156,54 @@ impl TokenManagerBuilder {
         self
     }
 
+    /// For how long a request is sent again that failed for a passing reason; 10 seconds by
+    /// default. Callers are answered at the deadline at the latest, and told of the failure.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.settings.retry_for = time;
+        self
+    }
+
+    /// How long one operation of the store may take; 10 seconds by default. A write that takes
+    /// longer may have been made; it is read back.
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.store_timeout = timeout;
+        self
+    }
+
+    /// For how long a token may still be served here after another process has replaced or
+    /// revoked it; 1 second by default. Half of it is how often, at most, a store is asked whether
+    /// it was changed, and only while tokens are asked for.
+    ///
+    /// In a store of six methods, which cannot say so, it has no effect: there a token is served
+    /// until it is renewed.
+    pub fn coherence(mut self, bound: Duration) -> Self {
+        self.settings.coherence = bound;
+        self
+    }
+
+    /// What the provider allows: how often a token may be refreshed, and whether a refresh token
+    /// may be sent again whose answer was lost. [Zoho's](ProviderRules::zoho) by default.
+    pub fn provider_rules(mut self, rules: ProviderRules) -> Self {
+        self.settings.rules = rules;
+        self
+    }
+
+    /// Where a token goes that was issued and cannot be stored, so that it survives a restart.
+    /// None by default: such a token is kept in memory only. One whose refresh token was replaced
+    /// goes there before it is stored, so that no crash in between costs the login.
+    pub fn spool(mut self, spool: impl Spool) -> Self {
+        self.settings.spool = Some(Arc::new(spool));
+        self
+    }
+
+    /// Calls `callback` for each [`Event`], in the task whose work it is: it must be quick. What
+    /// it panics with is logged. More than one can be added;
+    /// [`TokenManager::events`] is the same as a stream.
+    pub fn on_event(mut self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
     /// Whether a login asks the provider for the user's name where none was given; yes by
     /// default.
     pub fn find_user(mut self, find_user: bool) -> Self {
@@ -149,11 +218,18 @@ impl TokenManagerBuilder {
     /// Invalid if the proxy's URL is not one, a time is zero (except the margin), or the machine
     /// has no source of random numbers.
     pub fn build(self) -> Result<TokenManager, ManagerError> {
-        if self.settings.lease.is_zero() || self.settings.deadline.is_zero() {
-            return Err(ManagerError::new(
-                ManagerErrorKind::Invalid,
-                "a lease or a deadline of zero lets no refresh succeed",
-            ));
+        for (name, time) in [
+            ("lease", self.settings.lease),
+            ("deadline", self.settings.deadline),
+            ("store timeout", self.store_timeout),
+            ("coherence bound", self.settings.coherence),
+        ] {
+            if time.is_zero() {
+                return Err(ManagerError::new(
+                    ManagerErrorKind::Invalid,
+                    format!("the {name} is zero, and nothing can succeed in no time"),
+                ));
+            }
         }
         let oauth = match self.oauth {
             Some(client) => client,
@@ -168,6 +244,9 @@ impl TokenManagerBuilder {
             }
         };
         Ok(TokenManager(Arc::new(Inner {
+            timed: TimedStore::new(Arc::clone(&self.store), self.store_timeout),
+            marks: Marks::default(),
+            events: Events::new(self.callbacks),
             store: self.store,
             clock: self.clock,
             oauth,

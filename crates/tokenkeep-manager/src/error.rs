@@ -1,6 +1,6 @@
 //! What can keep a caller from a token, and what to do about it.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use tokenkeep_core::{FieldError, OAuthToken, Outcome, StoreError, Timestamp, TokenId};
 use tokenkeep_oauth::{OAuthError, OAuthErrorKind};
@@ -23,7 +23,13 @@ pub enum ManagerErrorKind {
     Scope,
     /// The store failed.
     Store,
-    /// The provider refuses to issue tokens until [`ManagerError::retry_at`].
+    /// The API refuses tokens that were just issued, one after another: no more are asked for
+    /// until [`ManagerError::retry_at`].
+    Rejected,
+    /// The work ended without an answer: a panic, or the runtime was shut down.
+    Stopped,
+    /// The provider refuses to issue tokens until [`ManagerError::retry_at`], or would if it were
+    /// asked.
     Throttled,
     /// It took longer than the deadline; the work goes on in the background.
     Timeout,
@@ -101,6 +107,41 @@ impl ManagerError {
         .edit(|inner| inner.retry_at = Some(until))
     }
 
+    /// The provider's limit is reached: it was not asked, because that would make the wait longer.
+    pub(crate) fn budget(id: &TokenId, refreshes: u32, window: Duration, until: Timestamp) -> Self {
+        Self::new(
+            ManagerErrorKind::Throttled,
+            format!(
+                "token {id}: it was refreshed {refreshes} times in {} minutes, which is all that the \
+                 provider allows; it was not asked again",
+                window.as_secs().div_ceil(60)
+            ),
+        )
+        .with_hint("try again later; see what refreshes so often")
+        .edit(|inner| inner.retry_at = Some(until))
+    }
+
+    /// The provider refused a refresh token that was sent before, and whose answer never came.
+    pub(crate) fn answer_lost(id: &TokenId, since: Timestamp, error: OAuthError) -> Self {
+        let when = since.as_millis();
+        Self::from(error).edit(|inner| {
+            inner.message = format!(
+                "token {id}: the answer to a refresh begun at {when} ms was lost, and the provider \
+                 has replaced the refresh token since: {}",
+                inner.message
+            );
+        })
+    }
+
+    pub(crate) fn rejected(id: &TokenId, until: Timestamp) -> Self {
+        Self::new(
+            ManagerErrorKind::Rejected,
+            format!("token {id}: the API refuses tokens that were just issued"),
+        )
+        .with_hint("check the API domain, the organisation's settings and the token's scopes")
+        .edit(|inner| inner.retry_at = Some(until))
+    }
+
     /// Why there is no usable token.
     #[must_use]
     pub fn kind(&self) -> ManagerErrorKind {
@@ -151,9 +192,11 @@ impl ManagerError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.0.kind {
-            ManagerErrorKind::Network | ManagerErrorKind::Throttled | ManagerErrorKind::Timeout => {
-                true
-            }
+            ManagerErrorKind::Network
+            | ManagerErrorKind::Rejected
+            | ManagerErrorKind::Stopped
+            | ManagerErrorKind::Throttled
+            | ManagerErrorKind::Timeout => true,
             ManagerErrorKind::Provider => self.oauth_error().is_some_and(OAuthError::is_transient),
             ManagerErrorKind::Store => {
                 self.store_error().is_some_and(|error| error.outcome() != Outcome::Final)

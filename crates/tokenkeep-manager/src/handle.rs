@@ -2,7 +2,10 @@ use std::{fmt, sync::Arc};
 
 use tokenkeep_core::{AccessToken, TokenId};
 
-use crate::{LiveToken, ManagerError, ManagerErrorKind, slot::Slot};
+use crate::{
+    LiveToken, ManagerError, ManagerErrorKind, RefreshReason, look, metrics,
+    slot::{Slot, Want},
+};
 
 /// One user's token: asked for before each API call.
 ///
@@ -31,9 +34,13 @@ impl TokenHandle {
 
     /// A token that can be used now.
     ///
-    /// Fresh: it comes from memory. Otherwise all callers wait for one refresh, which first looks
-    /// whether another process has refreshed already. If a refresh that came early fails, the old
-    /// token is served while the provider takes it. If the future is dropped, the refresh goes on.
+    /// Fresh: it comes from memory. Soon to expire: it is served while one refresh goes on in the
+    /// background. Expired: all callers wait for one refresh, which first looks whether another
+    /// process has refreshed already. If a refresh that came early fails, the old token is served
+    /// while the provider takes it. If the future is dropped, the refresh goes on.
+    ///
+    /// What another process has stored in the token's place, or revoked, is noticed within
+    /// [`coherence`](crate::TokenManagerBuilder::coherence).
     ///
     /// # Errors
     ///
@@ -42,7 +49,7 @@ impl TokenHandle {
     pub async fn access_token(&self) -> Result<Arc<LiveToken>, ManagerError> {
         match self.0.fresh() {
             Some(live) => Ok(live),
-            None => Box::pin(self.renewed()).await,
+            None => Box::pin(look::ask(&self.0)).await,
         }
     }
 
@@ -53,12 +60,22 @@ impl TokenHandle {
     ///
     /// # Errors
     ///
-    /// Those of [`access_token`](Self::access_token).
+    /// Those of [`access_token`](Self::access_token), and `Rejected` with the time if the API
+    /// refuses one token after another soon after they were issued: then no more are asked for
+    /// until that time, because no refresh helps and the provider issues only so many.
     pub async fn rejected(&self, rejected: &AccessToken) -> Result<Arc<LiveToken>, ManagerError> {
-        self.0.forget(rejected);
+        self.0.touch();
+        metrics::rejected();
+        let life = self.0.forget(rejected);
         match self.0.fresh() {
             Some(live) => Ok(live),
-            None => Box::pin(self.other_than(rejected)).await,
+            None => {
+                let now = self.0.manager.now();
+                let strike = self.0.memory.contents().strike(rejected, life, now);
+                strike.map_err(|until| ManagerError::rejected(&self.0.id, until))?;
+                let want = Want::other_than(RefreshReason::Rejected, rejected.clone());
+                Box::pin(self.other_than(want, rejected)).await
+            }
         }
     }
 
@@ -72,19 +89,26 @@ impl TokenHandle {
         let current = match self.0.valid() {
             Some(live) => Some(live.access_token.clone()),
             None => {
-                let stored = self.0.manager.store().find_token_by_id(&self.0.id).await?;
+                let stored = self.0.manager.timed().find_token_by_id(&self.0.id).await?;
                 stored.and_then(|token| token.access_token().cloned())
             }
         };
         match current {
-            Some(current) => Box::pin(self.other_than(&current)).await,
-            None => self.access_token().await,
+            Some(current) => {
+                let want = Want::other_than(RefreshReason::Asked, current.clone());
+                Box::pin(self.other_than(want, &current)).await
+            }
+            None => self.0.wait(Want::new(RefreshReason::Asked)).await,
         }
     }
 
-    async fn other_than(&self, old: &AccessToken) -> Result<Arc<LiveToken>, ManagerError> {
+    async fn other_than(
+        &self,
+        want: Want,
+        old: &AccessToken,
+    ) -> Result<Arc<LiveToken>, ManagerError> {
         for _ in 0..3 {
-            let live = self.fly(Some(old.clone())).await?;
+            let live = self.0.wait(want.clone()).await?;
             if live.access_token != *old {
                 return Ok(live);
             }
@@ -94,30 +118,6 @@ impl TokenHandle {
             ManagerErrorKind::Provider,
             format!("token {}: the provider keeps issuing the same access token", self.0.id),
         ))
-    }
-
-    async fn renewed(&self) -> Result<Arc<LiveToken>, ManagerError> {
-        match self.fly(None).await {
-            Ok(live) => Ok(live),
-            // Too early to matter: what is in memory still works.
-            Err(error) if error.is_transient() => self.0.valid().ok_or(error),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn fly(&self, rejected: Option<AccessToken>) -> Result<Arc<LiveToken>, ManagerError> {
-        let deadline = self.0.manager.0.settings.deadline;
-        match tokio::time::timeout(deadline, self.0.flight(rejected)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(ManagerError::new(
-                ManagerErrorKind::Timeout,
-                format!(
-                    "token {}: refreshing takes longer than {} s; it goes on",
-                    self.0.id,
-                    deadline.as_secs_f32()
-                ),
-            )),
-        }
     }
 }
 

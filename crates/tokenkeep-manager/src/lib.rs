@@ -26,26 +26,37 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod budget;
 mod builder;
 mod error;
+mod event;
+mod flight;
 mod handle;
+mod keeper;
 mod live;
 mod login;
+mod look;
 mod manager;
+mod memory;
+pub mod metrics;
 mod place;
 mod refresh;
 mod revoke;
 mod slot;
 mod spool;
+mod subject;
+mod sync;
 mod timed;
 
 pub use self::{
     builder::TokenManagerBuilder,
     error::{ManagerError, ManagerErrorKind},
+    event::{Event, EventKind, EventStream, Missed, RecoveredFrom, RefreshReason},
     handle::TokenHandle,
     live::LiveToken,
     login::Login,
     manager::{LoggedIn, TokenManager},
+    refresh::Recovery,
     revoke::Revoked,
     spool::{FileSpool, Spool, SpoolKey, SpoolListing, Spooled},
 };

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use tokenkeep_core::{AccessToken, Timestamp, TokenId};
 
@@ -8,6 +11,7 @@ pub struct LiveToken {
     pub(crate) id: TokenId,
     pub(crate) access_token: AccessToken,
     pub(crate) api_domain: String,
+    pub(crate) issued_at: Option<Timestamp>,
     pub(crate) expires_at: Timestamp,
     pub(crate) renew_at: Timestamp,
     pub(crate) saved: bool,
@@ -32,42 +36,58 @@ impl LiveToken {
         &self.api_domain
     }
 
-    /// When the provider will refuse it.
+    /// When the provider will refuse it, by this machine's clock. The end of time if nothing is
+    /// known of its end.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
+    /// When it is renewed, while it is still served.
+    #[must_use]
+    pub fn renew_at(&self) -> Timestamp {
+        self.renew_at
+    }
+
     /// Whether it is in the store. `false` after a save that failed for good: the token is used,
-    /// kept in memory, and saved at the next opportunity.
+    /// kept in memory and, if one is configured, in the [spool](crate::Spool), and saved as soon as
+    /// the store takes it.
     #[must_use]
     pub fn is_saved(&self) -> bool {
         self.saved
     }
-
-    pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
-        now < self.renew_at
-    }
-
-    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
-        now < self.expires_at
-    }
 }
 
-/// When to renew a token that expires at `expires_at`: `margin` earlier, but not in the first half
-/// of its life.
-///
-/// `issued_at` is when it was issued, where that is known.
-pub(crate) fn renew_at(
-    expires_at: Timestamp,
-    issued_at: Option<Timestamp>,
-    margin: Duration,
-) -> Timestamp {
-    let half_life = issued_at
-        .map(|issued| issued.until(expires_at) / 2)
-        .filter(|half| !half.is_zero())
-        .unwrap_or(margin);
-    expires_at.minus(margin.min(half_life))
+/// When tokens are renewed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Freshness {
+    /// How long before its end a token is renewed.
+    pub(crate) margin: Duration,
+    /// How much earlier still, between 0 and 1 margin: another share for each token and process.
+    pub(crate) share: f64,
+}
+
+impl Freshness {
+    /// That of the token `id` in the process that calls itself `holder`.
+    pub(crate) fn new(margin: Duration, id: &TokenId, holder: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (id.as_str(), holder).hash(&mut hasher);
+        // 53 bits are what a float can hold.
+        let share = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
+        Self { margin, share }
+    }
+
+    /// When to renew a token that expires at `expires_at`: a margin earlier, and up to another one
+    /// or a tenth of its life, whichever is less, so that many tokens and processes do not come at
+    /// the same moment; but not in the first half of its life.
+    ///
+    /// `issued_at` is when it was issued, where that is known.
+    pub(crate) fn renew_at(self, expires_at: Timestamp, issued_at: Option<Timestamp>) -> Timestamp {
+        let life = issued_at.map(|issued| issued.until(expires_at)).filter(|life| !life.is_zero());
+        let spread = life.map_or(self.margin, |life| self.margin.min(life / 10));
+        let early = self.margin + spread.mul_f64(self.share);
+        expires_at.minus(life.map_or(early, |life| early.min(life / 2)))
+    }
 }
 
 #[cfg(test)]
@@ -75,18 +95,40 @@ mod tests {
     use super::*;
 
     const MARGIN: Duration = Duration::from_secs(60);
+    const EXPIRY: Timestamp = Timestamp::from_millis(3_600_000);
+
+    fn renew_at(share: f64, issued_ms: Option<i64>) -> Timestamp {
+        let freshness = Freshness { margin: MARGIN, share };
+        freshness.renew_at(EXPIRY, issued_ms.map(Timestamp::from_millis))
+    }
 
     #[test]
     fn the_margin_is_kept_and_capped_at_half_the_life() {
-        let expiry = Timestamp::from_millis(3_600_000);
-        let issued = |ms| Some(Timestamp::from_millis(ms));
-        assert_eq!(renew_at(expiry, issued(0), MARGIN), expiry.minus(MARGIN));
-        assert_eq!(renew_at(expiry, None, MARGIN), expiry.minus(MARGIN));
-        assert_eq!(
-            renew_at(expiry, issued(3_590_000), MARGIN),
-            expiry.minus(Duration::from_secs(5))
-        );
+        assert_eq!(renew_at(0.0, Some(0)), EXPIRY.minus(MARGIN));
+        assert_eq!(renew_at(0.0, None), EXPIRY.minus(MARGIN));
+        for share in [0.0, 0.99] {
+            let half = EXPIRY.minus(Duration::from_secs(5));
+            assert_eq!(renew_at(share, Some(3_590_000)), half);
+        }
         // A clock that was set back, or a state that is newer than the token: the plain margin.
-        assert_eq!(renew_at(expiry, issued(9_999_999), MARGIN), expiry.minus(MARGIN));
+        assert_eq!(renew_at(0.0, Some(9_999_999)), EXPIRY.minus(MARGIN));
+    }
+
+    #[test]
+    fn what_is_spread_stays_within_a_margin_and_a_tenth_of_the_life() {
+        assert_eq!(renew_at(0.5, Some(0)), EXPIRY.minus(Duration::from_secs(90)));
+        // Five minutes of life: at most half a minute.
+        let short = renew_at(1.0, Some(3_300_000));
+        assert_eq!(short, EXPIRY.minus(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn each_token_and_each_process_has_its_own_share() {
+        let share = |id, holder| Freshness::new(MARGIN, &TokenId::from_number(id), holder).share;
+        let shares: Vec<_> = (1..=100).map(|id| share(id, "a")).collect();
+        assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
+        assert!(shares.iter().any(|share| *share < 0.2) && shares.iter().any(|share| *share > 0.8));
+        assert_ne!(share(1, "a"), share(1, "b"));
+        assert_eq!(share(1, "a"), share(1, "a"));
     }
 }

@@ -1,8 +1,8 @@
 //! How a login becomes a stored token.
 
 use tokenkeep_core::{
-    ClientCredentials, Environment, FieldError, GrantToken, OAuthToken, RefreshToken, StoreError,
-    Timestamp, TokenId, TokenQuery, TokenState, TokenStatus,
+    ClientCredentials, Environment, FieldError, Fingerprint, GrantToken, InFlight, OAuthToken,
+    RefreshToken, StoreError, Timestamp, TokenId, TokenQuery, TokenState, TokenStatus,
 };
 use tokenkeep_oauth::{
     AccountsServer, ApiDomain, CodeExchange, DataCenter, OAuthErrorKind, PkceVerifier, TokenReply,
@@ -10,9 +10,10 @@ use tokenkeep_oauth::{
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
-    LoggedIn, ManagerError, ManagerErrorKind, TokenManager, place,
-    refresh::{Save, save},
-    slot::Unsaved,
+    EventKind, LoggedIn, ManagerError, ManagerErrorKind, TokenManager, budget,
+    memory::Unsaved,
+    place,
+    refresh::{Save, note, save, under_lease},
 };
 
 /// A login to be taken by [`TokenManager::log_in`].
@@ -155,6 +156,8 @@ struct Work<'a> {
     /// Whether this login made the record, so that a failed one takes it away again.
     new: bool,
     state: TokenState,
+    /// Whether its tokens are stored.
+    done: bool,
     /// When the login began.
     began: Timestamp,
 }
@@ -162,7 +165,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     /// Writes the login to the store: a store that cannot be written to must not cost the grant.
     async fn prepare(manager: &'a TokenManager, login: &'a Login) -> Result<Self, ManagerError> {
-        let store = manager.store();
+        let store = manager.timed();
         let began = manager.now();
         let (stored, new) = match &login.grant {
             // Nobody else has them: nothing comes before they are stored, and they stay.
@@ -208,7 +211,7 @@ impl<'a> Work<'a> {
             let known = DataCenter::of_accounts_server(&server);
             state.data_center = known.map(|data_center| data_center.code().to_owned());
         }
-        let work = Self { manager, login, stored, id, server, new, state, began };
+        let work = Self { manager, login, stored, id, server, new, state, done: false, began };
         // However this login goes on: what it leaves must not be sent to another server.
         if work.new || matches!(login.grant, Grant::Issued(_)) {
             work.write_state().await;
@@ -224,21 +227,34 @@ impl<'a> Work<'a> {
             let handle = self.manager.handle_of(&self.stored)?;
             return Ok(LoggedIn { token: self.stored, handle, warning: None });
         }
-        let (reply, at) = match self.reply().await {
-            Ok(reply) => reply,
-            Err(error) => {
-                self.take_back(&error).await;
-                return Err(error);
-            }
-        };
-        self.keep(&reply, at).await?;
+        let slot = self.manager.slot(&self.id, &self.stored);
+        // A refresh token must not be sent by two at once; others may know this one.
+        let reply = match &self.login.grant {
+            Grant::Refresh(_) => under_lease(&slot, self.exchange()).await,
+            Grant::Code(_) | Grant::Issued(_) => self.exchange().await,
+        }?;
         let warning = self.find_out_who(&reply).await?;
         self.write_state().await;
         let handle = self.manager.handle_of(&self.stored)?;
         // What is in memory is of an earlier login.
-        self.manager.slot(&self.id).forget_any();
+        self.manager.slot(&self.id, &self.stored).forget_any();
         info!(token = %self.id, "logged in");
+        self.manager.emit(&self.id, EventKind::LoggedIn);
         Ok(LoggedIn { token: self.stored, handle, warning })
+    }
+
+    /// Gets the tokens and stores them.
+    async fn exchange(&mut self) -> Result<TokenReply, ManagerError> {
+        match self.reply().await {
+            Ok((reply, at)) => {
+                self.keep(&reply, at).await?;
+                Ok(reply)
+            }
+            Err(error) => {
+                self.take_back(&error).await;
+                Err(error)
+            }
+        }
     }
 
     /// The tokens and when they were issued: asks for them, unless the login has brought them.
@@ -253,14 +269,28 @@ impl<'a> Work<'a> {
                     redirect_url: self.login.redirect_url.as_deref(),
                     pkce: self.login.pkce.as_ref(),
                 };
-                (oauth.exchange_code(server, &exchange).await?, self.manager.now())
+                let at = self.manager.now();
+                (oauth.exchange_code(server, &exchange).await?, at)
             }
             Grant::Refresh(token) => {
-                let reply = oauth.refresh(server, &self.login.client, token).await?;
-                (reply, self.manager.now())
+                let at = self.manager.now();
+                self.record(at).await;
+                (oauth.refresh(server, &self.login.client, token).await?, at)
             }
             Grant::Issued(reply) => (TokenReply::clone(reply), self.began),
         })
+    }
+
+    /// Puts on record that the refresh token is sent, and counts it.
+    async fn record(&self, at: Timestamp) {
+        let Some(grant) = Fingerprint::of_grant(&self.stored) else { return };
+        let slot = self.manager.slot(&self.id, &self.stored);
+        let allowed = self.manager.0.settings.rules.budget.as_ref();
+        note(&slot, |state| {
+            budget::count(allowed, state, at);
+            state.in_flight = Some(InFlight::new(grant.clone(), at, 0));
+        })
+        .await;
     }
 
     /// Stores what was issued. Should that fail for good, the caller gets the only copy.
@@ -276,7 +306,8 @@ impl<'a> Work<'a> {
         // What is wrong with a domain must not cost the tokens.
         let token = token.clone().with_api_domain(domain).unwrap_or(token);
         if token != self.stored {
-            let unsaved = Unsaved { expected: self.stored.clone(), token };
+            let expected = self.stored.clone();
+            let unsaved = Unsaved { expected, token, issued_at: now, spooled: false };
             self.stored = match save(self.manager, &unsaved, None).await {
                 Save::Done(stored) | Save::Superseded(stored) => stored,
                 Save::Gone => self.save_again(unsaved.token.without_id()).await?,
@@ -286,9 +317,8 @@ impl<'a> Work<'a> {
             };
         }
         self.id = id_of(&self.stored)?;
-        self.state.status = TokenStatus::Active;
+        self.done = true;
         self.state.refreshed_at = Some(now);
-        self.state.throttled_until = None;
         self.state.scopes.clone_from(&reply.scopes);
         Ok(())
     }
@@ -323,16 +353,28 @@ impl<'a> Work<'a> {
     }
 
     async fn save_again(&self, token: OAuthToken) -> Result<OAuthToken, ManagerError> {
-        let saved = self.manager.store().save_token(&token).await;
+        let saved = self.manager.timed().save_token(&token).await;
         saved.map_err(|error: StoreError| ManagerError::from(error).with_unsaved(token))
     }
 
+    /// Writes what this login has learnt over what is known. What it does not know about stays.
     async fn write_state(&self) {
-        if let Some(shared) = self.manager.store().shared()
-            && let Err(error) = shared.write_state(&self.id, &self.state).await
-        {
-            warn!(%error, "what is known of the token could not be written");
-        }
+        let learnt = &self.state;
+        let slot = self.manager.slot(&self.id, &self.stored);
+        note(&slot, |state| {
+            state.data_center.clone_from(&learnt.data_center);
+            state.accounts_server.clone_from(&learnt.accounts_server);
+            state.environment = learnt.environment;
+            if self.done {
+                state.refreshed_at = learnt.refreshed_at;
+                state.scopes.clone_from(&learnt.scopes);
+                state.status = TokenStatus::Active;
+                state.in_flight = None;
+                state.refused = None;
+                state.throttled_until = None;
+            }
+        })
+        .await;
     }
 
     /// Removes the record that this login made, if the provider said no: it is of no use. After
@@ -347,7 +389,7 @@ impl<'a> Work<'a> {
         );
         if self.new
             && refused
-            && let Err(error) = self.manager.store().delete_token(&self.id).await
+            && let Err(error) = self.manager.timed().delete_token(&self.id).await
         {
             warn!(%error, token = %self.id, "the record of the refused login could not be removed");
         }

@@ -8,10 +8,18 @@ use tokenkeep_core::{Clock, OAuthToken, Timestamp, TokenId, TokenQuery, TokenSto
 use tokenkeep_oauth::{DataCenter, OAuthClient};
 
 use crate::{
-    Login, ManagerError, ManagerErrorKind, Revoked, TokenHandle, TokenManagerBuilder,
+    Event, EventKind, EventStream, Login, ManagerError, ManagerErrorKind, Recovery, Revoked,
+    TokenHandle, TokenManagerBuilder,
     builder::Settings,
-    login, revoke,
-    slot::{Memory, Slot},
+    event::Events,
+    flight::Ended,
+    login,
+    look::Marks,
+    memory::Memory,
+    refresh, revoke,
+    slot::{Slot, stopped},
+    subject::Subject,
+    timed::TimedStore,
 };
 
 /// Decides when a token is refreshed, who does it, and what is saved before anyone uses it.
@@ -31,6 +39,10 @@ pub struct TokenManager(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn TokenStore>,
+    /// The store, for as long as a manager waits for it.
+    pub(crate) timed: TimedStore,
+    pub(crate) marks: Marks,
+    pub(crate) events: Events,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) oauth: OAuthClient,
     pub(crate) settings: Settings,
@@ -43,13 +55,13 @@ pub(crate) struct Known {
     /// While there is a handle.
     slot: Weak<Slot>,
     /// Outlives the handles: what is not stored yet has no other place.
-    memory: Arc<Mutex<Memory>>,
+    memory: Arc<Memory>,
+    subject: Subject,
 }
 
 impl Known {
-    fn is_of_use(&self) -> bool {
-        self.slot.strong_count() > 0
-            || !self.memory.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    fn is_of_use(&self, now: Timestamp) -> bool {
+        self.slot.strong_count() > 0 || self.memory.is_of_use(now)
     }
 }
 
@@ -91,7 +103,7 @@ impl TokenManager {
     ///
     /// `NoToken` if the store has none; `Store` if it fails or several match.
     pub async fn handle(&self, query: &TokenQuery) -> Result<TokenHandle, ManagerError> {
-        match self.0.store.find_token(query).await? {
+        match self.0.timed.find_token(query).await? {
             Some(token) => self.handle_of(&token),
             None => Err(ManagerError::no_token(format_args!(
                 "whose {} is the given one",
@@ -106,7 +118,7 @@ impl TokenManager {
     ///
     /// `NoToken` if the store has none; `Store` if it fails.
     pub async fn handle_by_id(&self, id: &TokenId) -> Result<TokenHandle, ManagerError> {
-        match self.0.store.find_token_by_id(id).await? {
+        match self.0.timed.find_token_by_id(id).await? {
             Some(token) => self.handle_of(&token),
             None => Err(ManagerError::no_token(format_args!("with id {id}"))),
         }
@@ -141,29 +153,62 @@ impl TokenManager {
         finish(tokio::spawn(revoke::run(self.clone(), id.clone()))).await
     }
 
+    /// Stores what earlier processes left in the [spool](TokenManagerBuilder::spool) because they
+    /// could not store it. Call it when a program starts; what it is not called for is stored when
+    /// the token in question is refreshed.
+    ///
+    /// # Errors
+    ///
+    /// `Store` if the spool or the store cannot be read. What could be stored until then is.
+    pub async fn recover(&self) -> Result<Recovery, ManagerError> {
+        finish(tokio::spawn(refresh::recover(self.clone()))).await
+    }
+
+    /// What happens to the tokens from now on: refreshed, failed, revoked and the like.
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        self.0.events.subscribe()
+    }
+
     pub(crate) fn handle_of(&self, token: &OAuthToken) -> Result<TokenHandle, ManagerError> {
         let id = token.id().ok_or_else(|| {
             ManagerError::new(ManagerErrorKind::Store, "the store gave a token without an id")
         })?;
-        Ok(TokenHandle::new(self.slot(id)))
+        Ok(TokenHandle::new(self.slot(id, token)))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    /// The one slot of this token in this manager.
-    pub(crate) fn slot(&self, id: &TokenId) -> Arc<Slot> {
+    /// The store, each operation of which ends.
+    pub(crate) fn timed(&self) -> &dyn TokenStore {
+        &self.0.timed
+    }
+
+    pub(crate) fn emit(&self, id: &TokenId, kind: EventKind) {
+        self.0.events.emit(&Event { token_id: id.clone(), at: self.now(), kind });
+    }
+
+    /// The one slot in this manager of the token that is stored as `token` under this id.
+    pub(crate) fn slot(&self, id: &TokenId, token: &OAuthToken) -> Arc<Slot> {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(id).and_then(|known| known.slot.upgrade()) {
+        // An official SDK gives the id of a deleted token again: that is another token.
+        let known = slots.get(id).filter(|known| known.subject.owns(token));
+        if let Some(slot) = known.and_then(|known| known.slot.upgrade()) {
             return slot;
         }
+        let (memory, subject) = match known {
+            Some(known) => (Arc::clone(&known.memory), known.subject.clone()),
+            None => (Arc::new(Memory::new()), Subject::of(token)),
+        };
         if slots.len() >= 64 && slots.len() == slots.capacity() {
-            slots.retain(|_, known| known.is_of_use());
+            let now = self.now();
+            slots.retain(|_, known| known.is_of_use(now));
         }
-        let memory = slots.get(id).map_or_else(Default::default, |known| Arc::clone(&known.memory));
-        let slot = Arc::new(Slot::new(id.clone(), self.clone(), Arc::clone(&memory)));
-        slots.insert(id.clone(), Known { slot: Arc::downgrade(&slot), memory });
+        let slot =
+            Arc::new(Slot::new(id.clone(), subject.clone(), self.clone(), Arc::clone(&memory)));
+        slots.insert(id.clone(), Known { slot: Arc::downgrade(&slot), memory, subject });
         slot
     }
 }
@@ -195,13 +240,7 @@ pub(crate) async fn finish<T>(
 ) -> Result<T, ManagerError> {
     match task.await {
         Ok(result) => result,
-        Err(error) => Err(ManagerError::new(
-            ManagerErrorKind::Timeout,
-            if error.is_panic() {
-                "the work stopped in a panic"
-            } else {
-                "the runtime shut down before the work was done"
-            },
-        )),
+        Err(error) if error.is_panic() => stopped(Ended::Panicked),
+        Err(_) => stopped(Ended::RuntimeGone),
     }
 }

@@ -79,6 +79,17 @@ pub(crate) fn environment(settings: &Settings, state: Option<&TokenState>) -> Op
     state.and_then(|state| state.environment).or(settings.environment)
 }
 
+/// Whether anything says where `token` was issued; otherwise the default data centre is a guess.
+pub(crate) fn is_known(
+    settings: &Settings,
+    token: &OAuthToken,
+    state: Option<&TokenState>,
+) -> bool {
+    settings.accounts_server.is_some()
+        || state.is_some_and(|it| it.accounts_server.is_some() || it.data_center.is_some())
+        || token.api_domain().and_then(DataCenter::of_api_domain).is_some()
+}
+
 /// The data centre of `token`.
 pub(crate) fn data_center(
     settings: &Settings,

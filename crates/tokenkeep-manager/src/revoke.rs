@@ -1,10 +1,13 @@
 //! How a token is ended.
 
-use tokenkeep_core::{Field, OAuthToken, Replaced, StoreError, TokenId, TokenState, TokenStatus};
+use tokenkeep_core::{Field, OAuthToken, Replaced, StoreError, TokenId, TokenStatus};
 use tokenkeep_oauth::Revocation;
 use tracing::{Instrument, info, info_span};
 
-use crate::{ManagerError, TokenManager, place, refresh};
+use crate::{
+    EventKind, ManagerError, ManagerErrorKind, TokenManager, place,
+    refresh::{self, Held},
+};
 
 /// How often what others store meanwhile is revoked too.
 const ATTEMPTS: u32 = 4;
@@ -24,30 +27,37 @@ pub enum Revoked {
 pub(crate) async fn run(manager: TokenManager, id: TokenId) -> Result<Revoked, ManagerError> {
     let span = info_span!("revoke", token = %id);
     async {
-        let slot = manager.slot(&id);
+        let stored = manager.timed().find_token_by_id(&id).await?;
+        let stored = stored.ok_or_else(|| ManagerError::no_token(format_args!("with id {id}")))?;
+        let slot = manager.slot(&id, &stored);
+        let _working = slot.memory.work.lock().await;
         let mut revoked = None;
         for _ in 0..ATTEMPTS {
-            let Some(stored) = manager.store().find_token_by_id(&id).await? else {
-                return revoked.ok_or_else(|| ManagerError::no_token(format_args!("with id {id}")));
+            // The newest refresh token may be one that could not be stored.
+            let held = match Held::gather(&slot).await {
+                Err(error) if error.kind() == ManagerErrorKind::NoToken => {
+                    return revoked.ok_or(error);
+                }
+                held => held?,
             };
-            let state = match manager.store().shared() {
-                Some(shared) => shared.state(&id).await?,
-                None => None,
-            };
-            // The newest refresh token may be the one that could not be stored.
-            let unsaved = slot.memory().unsaved.clone().filter(|unsaved| unsaved.is_of(&stored));
-            let newest = unsaved.as_ref().map_or(&stored, |unsaved| &unsaved.token);
-            let found = at_the_provider(&manager, newest, state.as_ref()).await?;
+            let found = at_the_provider(&manager, &held).await?;
             let revoked = *revoked.insert(match revoked {
                 Some(Revoked::Now) => Revoked::Now,
                 Some(Revoked::Already | Revoked::HereOnly) | None => found,
             });
             slot.forget_any();
             // Else a login or a refresh took its place: that is ended too.
-            if here(&manager, &id, &stored).await? {
-                slot.memory().unsaved = None;
-                refresh::update_state(&slot, |state| state.status = TokenStatus::Revoked).await;
+            if here(&manager, &id, held.stored()).await? {
+                if let Some(unsaved) = held.unsaved() {
+                    refresh::forget(&slot, unsaved).await;
+                }
+                refresh::note(&slot, |state| {
+                    state.status = TokenStatus::Revoked;
+                    state.in_flight = None;
+                })
+                .await;
                 info!(?revoked, "revoked");
+                manager.emit(&id, EventKind::Revoked);
                 return Ok(revoked);
             }
         }
@@ -57,14 +67,21 @@ pub(crate) async fn run(manager: TokenManager, id: TokenId) -> Result<Revoked, M
     .await
 }
 
-async fn at_the_provider(
-    manager: &TokenManager,
-    stored: &OAuthToken,
-    state: Option<&TokenState>,
-) -> Result<Revoked, ManagerError> {
-    let Some(refresh_token) = stored.refresh_token() else { return Ok(Revoked::HereOnly) };
-    let server = place::accounts_server(&manager.0.settings, stored, state)?;
+/// Ends the newest refresh token at the provider.
+async fn at_the_provider(manager: &TokenManager, held: &Held) -> Result<Revoked, ManagerError> {
+    let (token, state) = (held.token(), held.state());
+    let Some(refresh_token) = token.refresh_token() else { return Ok(Revoked::HereOnly) };
+    let settings = &manager.0.settings;
+    let server = place::accounts_server(settings, token, Some(state))?;
     match manager.0.oauth.revoke(&server, refresh_token).await? {
+        // Another data centre does not know it either.
+        Revocation::AlreadyGone if !place::is_known(settings, token, Some(state)) => {
+            Err(ManagerError::new(
+                ManagerErrorKind::WrongClient,
+                format!("{server} does not know this token, and nothing says that it issued it"),
+            )
+            .with_hint("say which data centre the user is in; if it is that one, delete the token"))
+        }
         Revocation::AlreadyGone => Ok(Revoked::Already),
         Revocation::Done | _ => Ok(Revoked::Now),
     }
@@ -77,7 +94,7 @@ async fn here(
     id: &TokenId,
     stored: &OAuthToken,
 ) -> Result<bool, StoreError> {
-    let store = manager.store();
+    let store = manager.timed();
     let Some(shared) = store.shared() else {
         let unchanged = store.find_token_by_id(id).await?.as_ref() == Some(stored);
         if unchanged {

@@ -1,112 +1,208 @@
-//! What a manager holds in memory for one token: the live token, the refresh under way, and what
-//! could not be saved.
+//! What a manager holds in memory for one token: the live token, and the refresh under way.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared},
+use tokenkeep_core::{AccessToken, ChangeMark, Fingerprint, Timestamp, TokenId};
+use tokio::time::Instant;
+
+use crate::{
+    LiveToken, ManagerError, ManagerErrorKind, RefreshReason, TokenManager,
+    flight::{Ended, Flight},
+    live::Freshness,
+    memory::Memory,
+    refresh,
+    subject::Subject,
 };
-use tokenkeep_core::{AccessToken, OAuthToken, TokenId};
-use tokenkeep_oauth::AccountsServer;
-use tokio::task::AbortHandle;
-
-use crate::{LiveToken, ManagerError, TokenManager, manager::finish, refresh};
-
-/// A refresh under way, for all who wait for it. It goes on when nobody does.
-pub(crate) type Flight = Shared<BoxFuture<'static, Result<Arc<LiveToken>, ManagerError>>>;
 
 pub(crate) struct Slot {
     pub(crate) id: TokenId,
+    pub(crate) subject: Subject,
     pub(crate) manager: TokenManager,
-    current: ArcSwapOption<LiveToken>,
-    flight: Mutex<Option<(Flight, AbortHandle)>>,
-    memory: Arc<Mutex<Memory>>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) freshness: Freshness,
+    current: ArcSwapOption<Cached>,
+    flight: Flight<Result<Arc<LiveToken>, ManagerError>>,
+    used_at: AtomicI64,
 }
 
-/// What a refresh leaves for the next one. The manager keeps it when all handles are gone.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    /// Issued and not stored yet: what was stored before, and what is to take its place.
-    pub(crate) unsaved: Option<Unsaved>,
-    /// Refused by the provider as no longer valid.
-    pub(crate) refused: Option<Refused>,
+/// The live token in memory, and for how long it is served without a look elsewhere.
+pub(crate) struct Cached {
+    pub(crate) live: Arc<LiveToken>,
+    /// What it was issued to.
+    pub(crate) grant: Option<Fingerprint>,
+    /// The store's mark when it was last seen to be the stored one; `None` if it was not.
+    pub(crate) mark: Option<ChangeMark>,
+    /// It is served from then, in milliseconds. Before: the clock was set back.
+    from: AtomicI64,
+    /// It is served until then, in milliseconds.
+    until: AtomicI64,
+    /// When it ends, by a clock that nobody sets. That one may stand still while the machine is
+    /// suspended, so the earlier of the two ends counts.
+    ends: Option<Instant>,
 }
 
-impl Memory {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.unsaved.is_none() && self.refused.is_none()
+impl Cached {
+    pub(crate) fn new(
+        live: Arc<LiveToken>,
+        grant: Option<Fingerprint>,
+        mark: Option<ChangeMark>,
+        now: Timestamp,
+    ) -> Self {
+        let ends = Instant::now().checked_add(now.until(live.expires_at));
+        let (from, until) = (now.as_millis(), now.as_millis());
+        Self { live, grant, mark, from: from.into(), until: until.into(), ends }
+    }
+
+    /// Whether it may be served without a look elsewhere.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let now = now.as_millis();
+        self.from.load(Ordering::Relaxed) <= now && now < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Whether the provider still takes it.
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
+        now < self.live.expires_at && self.ends.is_none_or(|ends| Instant::now() < ends)
+    }
+
+    /// Whether it is time to renew it.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        let live = &self.live;
+        now >= live.renew_at || self.left(now) <= live.renew_at.until(live.expires_at)
+    }
+
+    /// The same, known to be the stored one at `mark`.
+    fn seen_at(&self, mark: ChangeMark) -> Self {
+        let copy = |moment: &AtomicI64| moment.load(Ordering::Relaxed).into();
+        Self {
+            live: Arc::clone(&self.live),
+            grant: self.grant.clone(),
+            mark: Some(mark),
+            from: copy(&self.from),
+            until: copy(&self.until),
+            ends: self.ends,
+        }
+    }
+
+    /// How long the provider still takes it.
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
+        let by_the_clock = now.until(self.live.expires_at);
+        let ends = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        ends.map_or(by_the_clock, |ends| ends.min(by_the_clock))
+    }
+
+    /// Serves it until `until` without another look.
+    pub(crate) fn serve(&self, now: Timestamp, until: Timestamp) {
+        // Who sees one of the two alone looks once more.
+        self.from.store(now.as_millis(), Ordering::Relaxed);
+        self.until.store(until.as_millis(), Ordering::Relaxed);
     }
 }
 
-/// A token that was issued and could not be stored.
+/// What somebody wants of a refresh.
 #[derive(Clone, Debug)]
-pub(crate) struct Unsaved {
-    pub(crate) expected: OAuthToken,
-    pub(crate) token: OAuthToken,
+pub(crate) struct Want {
+    pub(crate) reason: RefreshReason,
+    /// An access token that is of no use, whatever its expiry says.
+    pub(crate) rejected: Option<AccessToken>,
+    /// One that ends then, or earlier, is of no use either.
+    pub(crate) beyond: Option<Timestamp>,
 }
 
-impl Unsaved {
-    /// Whether it was issued to the grant that is stored.
-    pub(crate) fn is_of(&self, stored: &OAuthToken) -> bool {
-        self.expected.refresh_token() == stored.refresh_token()
+impl Want {
+    pub(crate) fn new(reason: RefreshReason) -> Self {
+        Self { reason, rejected: None, beyond: None }
     }
 
-    /// Whether the refresh token that is stored was replaced by another one.
-    pub(crate) fn rotates(&self) -> bool {
-        self.expected.refresh_token() != self.token.refresh_token()
+    pub(crate) fn other_than(reason: RefreshReason, rejected: AccessToken) -> Self {
+        Self { reason, rejected: Some(rejected), beyond: None }
     }
-}
 
-/// A grant that an accounts server refused.
-#[derive(Clone, Debug)]
-pub(crate) struct Refused {
-    pub(crate) by: AccountsServer,
-    pub(crate) token: OAuthToken,
-}
-
-impl Refused {
-    /// Whether asking `server` to renew `token` would be the same question again.
-    pub(crate) fn answers(&self, server: &AccountsServer, token: &OAuthToken) -> bool {
-        self.by == *server && same_grant(&self.token, token)
+    /// Whether nobody waits for it, because the present token still works.
+    pub(crate) fn can_wait(&self) -> bool {
+        matches!(self.reason, RefreshReason::Ahead | RefreshReason::Kept)
     }
-}
-
-/// Whether both are renewed with the same secret.
-pub(crate) fn same_grant(a: &OAuthToken, b: &OAuthToken) -> bool {
-    a.refresh_token() == b.refresh_token()
-        && (a.refresh_token().is_some() || a.grant_token() == b.grant_token())
 }
 
 impl Slot {
-    pub(crate) fn new(id: TokenId, manager: TokenManager, memory: Arc<Mutex<Memory>>) -> Self {
-        Self { id, manager, current: ArcSwapOption::empty(), flight: Mutex::new(None), memory }
+    pub(crate) fn new(
+        id: TokenId,
+        subject: Subject,
+        manager: TokenManager,
+        memory: Arc<Memory>,
+    ) -> Self {
+        let freshness = Freshness::new(manager.0.settings.margin, &id, &manager.0.holder);
+        Self {
+            id,
+            subject,
+            manager,
+            memory,
+            freshness,
+            current: ArcSwapOption::empty(),
+            flight: Flight::new(),
+            used_at: AtomicI64::new(0),
+        }
     }
 
-    /// The token in memory, if it need not be renewed yet.
+    /// The token in memory, if it can be served without a look elsewhere.
     pub(crate) fn fresh(&self) -> Option<Arc<LiveToken>> {
         let current = self.current.load();
-        current.as_ref().filter(|live| live.is_fresh(self.manager.now())).cloned()
+        let cached = current.as_ref().filter(|cached| cached.is_fresh(self.manager.now()))?;
+        Some(Arc::clone(&cached.live))
+    }
+
+    /// What is in memory, fresh or not.
+    pub(crate) fn cached(&self) -> Option<Arc<Cached>> {
+        self.current.load_full()
     }
 
     /// The token in memory, if the provider still takes it.
     pub(crate) fn valid(&self) -> Option<Arc<LiveToken>> {
-        self.current.load_full().filter(|live| live.is_valid(self.manager.now()))
+        let cached = self.cached()?;
+        cached.is_valid(self.manager.now()).then(|| Arc::clone(&cached.live))
     }
 
-    /// Makes `live` the token that callers get.
-    pub(crate) fn publish(&self, live: Arc<LiveToken>) -> Arc<LiveToken> {
-        self.current.store(Some(Arc::clone(&live)));
+    /// Makes this the token that callers get.
+    pub(crate) fn publish(
+        &self,
+        live: LiveToken,
+        grant: Option<Fingerprint>,
+        mark: Option<ChangeMark>,
+    ) -> Arc<LiveToken> {
+        let now = self.manager.now();
+        let live = Arc::new(live);
+        let cached = Cached::new(Arc::clone(&live), grant, mark, now);
+        self.serve(&cached, now);
+        self.current.store(Some(Arc::new(cached)));
         live
     }
 
-    /// Forgets the token in memory if it is this very one.
-    pub(crate) fn forget(&self, rejected: &AccessToken) {
+    /// Serves it until it is to be renewed, or to be compared with what is stored.
+    pub(crate) fn serve(&self, cached: &Cached, now: Timestamp) {
+        cached.serve(now, cached.live.renew_at.min(now.plus(self.manager.look_after())));
+    }
+
+    /// Notes that the token in memory is the stored one at `mark`.
+    pub(crate) fn replace(&self, cached: &Arc<Cached>, mark: ChangeMark) -> Arc<Cached> {
+        let seen = Arc::new(cached.seen_at(mark));
+        self.current.compare_and_swap(cached, Some(Arc::clone(&seen)));
+        seen
+    }
+
+    /// Forgets the token in memory if it is this very one. Says when it was issued and would have
+    /// expired, where that is known.
+    pub(crate) fn forget(&self, rejected: &AccessToken) -> Option<(Timestamp, Timestamp)> {
         let current = self.current.load();
-        if current.as_ref().is_some_and(|live| live.access_token == *rejected) {
-            self.current.compare_and_swap(&current, None);
-        }
+        let cached = current.as_ref().filter(|it| it.live.access_token == *rejected)?;
+        let life = cached.live.issued_at.map(|issued| (issued, cached.live.expires_at));
+        self.current.compare_and_swap(&current, None);
+        life
     }
 
     /// Forgets whatever token is in memory.
@@ -114,27 +210,54 @@ impl Slot {
         self.current.store(None);
     }
 
-    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The refresh under way, or a new one: a task of its own that nobody's leaving ends.
+    pub(crate) fn flight(
+        self: &Arc<Self>,
+        want: Want,
+    ) -> impl Future<Output = Result<Arc<LiveToken>, ManagerError>> + Send + use<> {
+        let slot = Arc::clone(self);
+        self.flight.join(move || async move { refresh::run(&slot, &want).await }, stopped)
     }
 
-    /// The refresh under way, or a new one: a task of its own that nobody's leaving ends.
-    ///
-    /// `rejected` is an access token that is of no use, whatever its expiry says.
-    pub(crate) fn flight(self: &Arc<Self>, rejected: Option<AccessToken>) -> Flight {
-        let mut under_way = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
-        // However a task has ended, by a panic or its runtime's end too: the next caller starts
-        // another.
-        if let Some((flight, task)) = &*under_way
-            && !task.is_finished()
-        {
-            return flight.clone();
+    /// Waits for the refresh under way, or a new one, but not beyond the deadline.
+    pub(crate) async fn wait(self: &Arc<Self>, want: Want) -> Result<Arc<LiveToken>, ManagerError> {
+        let deadline = self.manager.0.settings.deadline;
+        match tokio::time::timeout(deadline, self.flight(want)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(ManagerError::new(
+                ManagerErrorKind::Timeout,
+                format!(
+                    "token {}: refreshing takes longer than {} s; it goes on",
+                    self.id,
+                    deadline.as_secs_f32()
+                ),
+            )),
         }
-        let slot = Arc::clone(self);
-        let task = tokio::spawn(async move { refresh::run(&slot, rejected.as_ref()).await });
-        let handle = task.abort_handle();
-        let flight = finish(task).boxed().shared();
-        *under_way = Some((flight.clone(), handle));
-        flight
     }
+
+    /// Whether a refresh is under way.
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.flight.is_under_way()
+    }
+
+    /// Notes that somebody asks for the token.
+    pub(crate) fn touch(&self) {
+        self.used_at.store(self.manager.now().as_millis(), Ordering::Relaxed);
+    }
+
+    /// When somebody last asked for the token, up to the time between two looks.
+    pub(crate) fn used_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.used_at.load(Ordering::Relaxed))
+    }
+}
+
+/// The answer of work that ended without one.
+pub(crate) fn stopped<T>(ended: Ended) -> Result<T, ManagerError> {
+    Err(ManagerError::new(
+        ManagerErrorKind::Stopped,
+        match ended {
+            Ended::Panicked => "the work stopped in a panic",
+            Ended::RuntimeGone => "the runtime shut down before the work was done",
+        },
+    ))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokenkeep_core::{Lease, OAuthToken, Outcome, Replaced, StoreError, StoreErrorKind};
 use tracing::{debug, warn};
 
-use crate::{TokenManager, slot::Unsaved};
+use crate::{TokenManager, memory::Unsaved, metrics};
 
 /// How often a save is tried, and the pause after the first failure; it doubles.
 const ATTEMPTS: u32 = 4;
@@ -26,6 +26,17 @@ pub(crate) enum Save {
 
 /// Stores `unsaved`.
 pub(crate) async fn save(manager: &TokenManager, unsaved: &Unsaved, lease: Option<&Lease>) -> Save {
+    let save = swap(manager, unsaved, lease).await;
+    metrics::saved(match &save {
+        Save::Done(_) => metrics::Saved::Done,
+        Save::Superseded(_) => metrics::Saved::Superseded,
+        Save::Gone => metrics::Saved::Gone,
+        Save::Failed(_) => metrics::Saved::Failed,
+    });
+    save
+}
+
+async fn swap(manager: &TokenManager, unsaved: &Unsaved, lease: Option<&Lease>) -> Save {
     let mut expected = unsaved.expected.clone();
     let mut fence = lease;
     let mut attempt = 1;
@@ -73,6 +84,7 @@ pub(crate) async fn save(manager: &TokenManager, unsaved: &Unsaved, lease: Optio
                 }
                 if attempt < ATTEMPTS {
                     warn!(%error, attempt, "saving again");
+                    metrics::save_retried();
                     tokio::time::sleep(PAUSE * 2u32.pow(attempt - 1)).await;
                 }
                 error
@@ -115,13 +127,13 @@ async fn once(
     token: &OAuthToken,
     lease: Option<&Lease>,
 ) -> Result<Replaced, StoreError> {
-    if let Some(shared) = manager.store().shared() {
+    if let Some(shared) = manager.timed().shared() {
         return shared.replace_token(expected, token, lease).await;
     }
     // As near as six methods come to it.
     match read(manager, expected).await? {
         Some(stored) if stored == *expected => {
-            manager.store().save_token(token).await.map(Replaced::Saved)
+            manager.timed().save_token(token).await.map(Replaced::Saved)
         }
         stored => Ok(Replaced::Changed(stored)),
     }
@@ -132,7 +144,7 @@ async fn read(
     expected: &OAuthToken,
 ) -> Result<Option<OAuthToken>, StoreError> {
     match expected.id() {
-        Some(id) => manager.store().find_token_by_id(id).await,
+        Some(id) => manager.timed().find_token_by_id(id).await,
         None => Ok(None),
     }
 }

@@ -6,9 +6,10 @@ use tokenkeep_core::{
 };
 use tokenkeep_emulator::{Config, DropWhen, Emulator, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, TokenManager};
-use tokenkeep_oauth::{AccountsServer, DataCenter, DevicePoll, OAuthClient, TokenReply};
+use tokenkeep_oauth::{AccountsServer, DataCenter, DevicePoll, TokenReply};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 
+use crate::calls::client_of;
 use crate::scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START, Scene, client};
 
 fn code(text: &str) -> GrantToken {
@@ -175,7 +176,7 @@ async fn the_data_centre_and_environment_of_a_login_are_remembered() {
         .data_center(DataCenter::by_code("in").unwrap())
         .environment(Environment::Sandbox)
         .accounts_server(AccountsServer::parse(scene.emulator.url()).unwrap());
-    let manager = TokenManager::builder(scene.store.clone()).clock(scene.clock.clone());
+    let manager = scene.manager_of_zoho();
     let token = manager.build().unwrap().log_in(login).await.unwrap().token;
     let shared = scene.store.shared().unwrap();
     let state = shared.state(token.id().unwrap()).await.unwrap().unwrap();
@@ -189,7 +190,7 @@ async fn the_data_centre_and_environment_of_a_login_are_remembered() {
 /// What a device flow gives.
 async fn issued(scene: &Scene, email: &str) -> TokenReply {
     scene.emulator.add_client(CLIENT_ID, CLIENT_SECRET, []);
-    let oauth = OAuthClient::builder().build().unwrap();
+    let oauth = client_of(&scene.emulator);
     let server = AccountsServer::parse(scene.emulator.url()).unwrap();
     let scopes = ["ZohoCRM.modules.ALL", "ZohoCRM.users.READ"];
     let device = oauth.device_code(&server, CLIENT_ID, &scopes, true).await.unwrap();
@@ -262,7 +263,7 @@ async fn tokens_that_were_issued_and_cannot_be_stored_are_given_back() {
 async fn where_issued_tokens_belong_is_remembered() {
     let scene = Scene::new().await;
     let reply = issued(&scene, "alice@example.com").await;
-    let manager = TokenManager::builder(scene.store.clone()).clock(scene.clock.clone());
+    let manager = scene.manager_of_zoho();
     let login = Login::issued(client(), reply)
         .data_center(DataCenter::by_code("eu").unwrap())
         .accounts_server(AccountsServer::parse(scene.emulator.url()).unwrap());
@@ -281,7 +282,7 @@ async fn where_a_login_belongs_is_remembered_though_its_answer_was_lost() {
     let fault = Fault::dropping("/oauth/v2/token", DropWhen::After);
     scene.emulator.configure(Config::new().fail_next([fault]));
     // This manager knows no server but Zoho's.
-    let manager = TokenManager::builder(scene.store.clone()).clock(scene.clock.clone());
+    let manager = scene.manager_of_zoho();
     let manager = manager.build().unwrap();
     let login = Login::refresh_token(client(), RefreshToken::new(user.refresh_token).unwrap())
         .accounts_server(AccountsServer::parse(scene.emulator.url()).unwrap());

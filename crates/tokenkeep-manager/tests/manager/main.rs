@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![expect(clippy::clone_on_ref_ptr, reason = "the method form turns into a trait object")]
 
+#[path = "../support/calls.rs"]
+mod calls;
 mod login;
 mod processes;
 mod refresh;

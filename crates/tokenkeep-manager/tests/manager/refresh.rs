@@ -1,14 +1,15 @@
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokenkeep_core::{
-    GrantToken, ListStore, OAuthToken, Operation, RefreshToken, TokenStatus, TokenStore,
+    GrantToken, ListStore, OAuthToken, Operation, RefreshToken, TokenState, TokenStatus,
+    TokenStore, update_state,
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, TokenHandle, TokenManager};
 use tokenkeep_store_file::FileConfig;
 use tokenkeep_store_sqlite::SqliteConfig;
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
-use tokio::sync::Barrier;
+use tokio::{sync::Barrier, time::sleep};
 
 use crate::scene::{HOUR, START, Scene, client, manager, reached};
 
@@ -222,34 +223,38 @@ async fn a_throttled_token_waits_out_the_window_without_asking() {
     alice.refresh().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_early_refresh_that_fails_leaves_the_old_token_in_use() {
     let scene = Scene::new().await;
     let alice = scene.user("alice@example.com").await;
     let old = alice.access_token().await.unwrap();
     scene.clock.advance(HOUR - Duration::from_secs(30)); // within the margin of 60 s
-    let fail = || {
-        let fault = Fault::dropping("/oauth/v2/token", DropWhen::Before);
-        scene.emulator.configure(Config::new().fail_next([fault]));
+    let fail = |times| {
+        let fault = || Fault::dropping("/oauth/v2/token", DropWhen::Before);
+        scene.emulator.configure(Config::new().fail_next((0..times).map(|_| fault())));
     };
-    fail();
+    fail(1);
     let served = alice.access_token().await.unwrap();
     assert_eq!(served.access_token(), old.access_token());
     // It is not asked again at once, and is once the pause is over.
+    sleep(Duration::from_secs(1)).await;
     let faults = scene.emulator.stats().faults;
     alice.access_token().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(scene.emulator.stats().faults, faults);
     scene.clock.advance(Duration::from_secs(6));
+    assert_eq!(alice.access_token().await.unwrap().access_token(), old.access_token());
+    sleep(Duration::from_secs(1)).await;
     let new = alice.access_token().await.unwrap();
     assert_ne!(new.access_token(), old.access_token());
     // An expired one is not served.
     scene.clock.advance(HOUR);
-    fail();
+    fail(100);
     let error = alice.access_token().await.unwrap_err();
     assert_eq!(error.kind(), ManagerErrorKind::Network);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_short_lived_token_is_used_for_half_its_life() {
     let scene = Scene::new().await;
     scene.emulator.configure(Config::new().access_token_lifetime_s(10));
@@ -258,6 +263,8 @@ async fn a_short_lived_token_is_used_for_half_its_life() {
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
     assert_eq!(other.access_token().await.unwrap().access_token(), first.access_token());
     scene.clock.advance(Duration::from_secs(6));
+    assert_eq!(other.access_token().await.unwrap().access_token(), first.access_token());
+    sleep(Duration::from_secs(1)).await;
     assert_ne!(other.access_token().await.unwrap().access_token(), first.access_token());
 }
 
@@ -414,10 +421,9 @@ async fn a_clock_that_was_wrong_throttles_nobody_for_long() {
     let scene = Scene::new().await;
     let alice = scene.user("alice@example.com").await;
     let shared = scene.store.shared().unwrap();
-    let mut state = shared.state(alice.id()).await.unwrap().unwrap();
     for (ahead, throttled) in [(HOUR / 6, true), (24 * HOUR, false)] {
-        state.throttled_until = Some(START.plus(ahead));
-        shared.write_state(alice.id(), &state).await.unwrap();
+        let throttle = |state: &mut TokenState| state.throttled_until = Some(START.plus(ahead));
+        update_state(shared, alice.id(), throttle).await.unwrap();
         let error = alice.refresh().await.err().map(|error| error.kind());
         assert_eq!(error, throttled.then_some(ManagerErrorKind::Throttled), "{ahead:?}");
     }

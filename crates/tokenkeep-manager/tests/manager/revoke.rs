@@ -71,8 +71,8 @@ async fn a_login_during_a_revocation_is_revoked_too() {
         let gate = if shared {
             store.stop_next(Operation::ReplaceToken, When::Before)
         } else {
-            // The second one is the look before it is deleted.
-            store.stop_nth(Operation::FindTokenById, 2, When::Before)
+            // The third one is the look before it is deleted.
+            store.stop_nth(Operation::FindTokenById, 3, When::Before)
         };
         let revoking = tokio::spawn({
             let (manager, id) = (scene.manager.clone(), alice.id().clone());

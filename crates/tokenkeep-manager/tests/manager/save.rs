@@ -8,7 +8,7 @@ use tokenkeep_core::{
 use tokenkeep_emulator::Config;
 use tokenkeep_manager::{LiveToken, Login, ManagerError, ManagerErrorKind, TokenHandle};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
 use crate::scene::{HOUR, START, Scene, client, reached};
 
@@ -54,7 +54,7 @@ async fn a_save_that_failed_is_tried_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_saved_is_used_kept_and_saved_later() {
     for shared in [true, false] {
         let (scene, store, alice) = rotating_scene(shared).await;
@@ -68,8 +68,11 @@ async fn what_cannot_be_saved_is_used_kept_and_saved_later() {
         scene.clock.advance(Duration::from_secs(2));
         assert_eq!(alice.access_token().await.unwrap().access_token(), live.access_token());
         assert_eq!(scene.refreshes(), refreshes);
-        // Mended: the next call stores it.
+        // Mended: it is stored without being asked for.
         store.heal(write(shared));
+        sleep(Duration::from_secs(61)).await;
+        let stored = scene.stored(alice.id()).await;
+        assert_eq!(stored.access_token(), Some(live.access_token()));
         scene.clock.advance(Duration::from_secs(2));
         let again = alice.access_token().await.unwrap();
         assert!(again.is_saved());
@@ -187,7 +190,7 @@ async fn who_lost_the_lease_still_stores_the_only_copy_of_a_rotated_token() {
     other.access_token().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_saved_is_kept_when_no_handle_is_left() {
     for shared in [true, false] {
         let (scene, store, alice) = rotating_scene(shared).await;
@@ -206,6 +209,7 @@ async fn what_cannot_be_saved_is_kept_when_no_handle_is_left() {
             scene.manager.handle_by_id(&id).await.unwrap();
         }
         store.heal(write(shared));
+        sleep(Duration::from_secs(61)).await;
         let again = scene.manager.handle_by_id(live.id()).await.unwrap();
         let again = again.access_token().await.unwrap();
         assert!(again.is_saved());

@@ -6,10 +6,12 @@ use tokenkeep_core::{
     ClientCredentials, ClientSecret, ListStore, OAuthToken, RefreshToken, Timestamp, TokenId,
     TokenStore,
 };
-use tokenkeep_emulator::{Emulator, NewUser};
+use tokenkeep_emulator::{Emulator, InProcess, NewUser};
 use tokenkeep_manager::{Login, TokenHandle, TokenManager, TokenManagerBuilder};
 use tokenkeep_oauth::{AccountsServer, ApiDomain};
 use tokenkeep_testkit::{Gate, ManualClock};
+
+use crate::calls::client_of;
 
 pub(crate) const CLIENT_ID: &str = "test-client-id";
 pub(crate) const CLIENT_SECRET: &str = "test-client-secret";
@@ -18,7 +20,7 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 
 pub(crate) struct Scene {
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) emulator: Emulator,
+    pub(crate) emulator: InProcess,
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) manager: TokenManager,
 }
@@ -31,7 +33,7 @@ impl Scene {
     }
 
     pub(crate) async fn with_store(clock: Arc<ManualClock>, store: Arc<dyn TokenStore>) -> Self {
-        let emulator = Emulator::builder().clock(clock.clone()).start().await.unwrap();
+        let emulator = Emulator::builder().clock(clock.clone()).in_process();
         let manager = manager(&emulator, Arc::clone(&store), &clock).build().unwrap();
         Self { clock, emulator, store, manager }
     }
@@ -39,6 +41,13 @@ impl Scene {
     /// A second manager on the same store, as another process would have.
     pub(crate) fn another_manager(&self) -> TokenManager {
         manager(&self.emulator, Arc::clone(&self.store), &self.clock).build().unwrap()
+    }
+
+    /// One that knows no server but Zoho's, for logins that name another.
+    pub(crate) fn manager_of_zoho(&self) -> TokenManagerBuilder {
+        TokenManager::builder(Arc::clone(&self.store))
+            .clock(self.clock.clone())
+            .oauth_client(client_of(&self.emulator))
     }
 
     pub(crate) fn new_user(&self, email: &str) -> NewUser {
@@ -64,12 +73,13 @@ impl Scene {
 
 /// A manager that sends everything to the emulator.
 pub(crate) fn manager(
-    emulator: &Emulator,
+    emulator: &InProcess,
     store: Arc<dyn TokenStore>,
     clock: &Arc<ManualClock>,
 ) -> TokenManagerBuilder {
     TokenManager::builder(store)
         .clock(clock.clone())
+        .oauth_client(client_of(emulator))
         .accounts_server(AccountsServer::parse(emulator.url()).unwrap())
         .api_domain(ApiDomain::parse(emulator.url()).unwrap())
 }

@@ -1,0 +1,304 @@
+//! Asking the provider: whether one may, that it is on record before, and what its answer means.
+
+use std::time::Duration;
+
+use tokenkeep_core::{
+    ClientCredentials, Fingerprint, InFlight, Lease, OAuthToken, RefusedGrant, StateReplaced,
+    Timestamp, TokenState, TokenStatus,
+};
+use tokenkeep_oauth::{
+    AccountsServer, CodeExchange, OAuthError, OAuthErrorKind, Replay, THROTTLE_WINDOW, TokenReply,
+};
+use tracing::{debug, info, warn};
+
+use super::{Held, Run, gone, note};
+use crate::{
+    EventKind, ManagerError, ManagerErrorKind, RefreshReason, budget,
+    memory::same_grant,
+    metrics, place,
+    slot::{Slot, Want},
+};
+
+/// How often a request is sent again whose answer was lost.
+const LOST_ANSWERS: u32 = 3;
+
+/// The pause before a request is sent again; it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What came of asking.
+pub(super) enum Answer {
+    /// Tokens.
+    Issued(Box<Issued>),
+    /// Nothing, and asking again makes sense.
+    AskAgain,
+    /// What is stored was changed by another one: look again.
+    Changed,
+}
+
+/// What the provider has issued.
+pub(super) struct Issued {
+    pub(super) reply: TokenReply,
+    /// When it was asked: its tokens live from then on, at the latest.
+    pub(super) at: Timestamp,
+    server: AccountsServer,
+    /// Whether the same grant had been sent before, and the answer to that was lost.
+    pub(super) replayed: bool,
+}
+
+impl Issued {
+    /// What is stored after this reply: fields that it lacks, the refresh token above all, stay.
+    pub(super) fn token(&self, slot: &Slot, held: &Held) -> OAuthToken {
+        let reply = &self.reply;
+        let expires_at = self.at.plus(reply.expires_in);
+        let mut token =
+            held.token().clone().with_access_token(reply.access_token.clone(), expires_at);
+        if let Some(refresh_token) = &reply.refresh_token {
+            token = token.with_refresh_token(refresh_token.clone());
+        }
+        if token.api_domain().is_some() {
+            return token;
+        }
+        let settings = &slot.manager.0.settings;
+        let replied = reply.api_domain.as_deref();
+        let domain = place::issued_domain(settings, &token, held.state(), &self.server, replied);
+        // What is wrong with a domain must not cost the tokens.
+        token.clone().with_api_domain(domain).unwrap_or(token)
+    }
+}
+
+/// Whether the provider may be asked to renew what is held.
+///
+/// # Errors
+///
+/// `NeedsLogin` if it has refused this grant before, or there is nothing to ask with; `Throttled`
+/// if it has said so, or would; what it answered last, if that was a moment ago.
+pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), ManagerError> {
+    let settings = &slot.manager.0.settings;
+    let (token, state, now) = (held.token(), held.state(), slot.manager.now());
+    let Some(grant) = Fingerprint::of_grant(token) else {
+        slot.forget_any();
+        return Err(ManagerError::needs_login(&slot.id, "it has nothing that could renew it"));
+    };
+    if let Some(refused) = state.refused.as_ref().filter(|refused| refused.grant == grant)
+        && refused.by == place::accounts_server(settings, token, Some(state))?.to_string()
+    {
+        return Err(ManagerError::needs_login(&slot.id, "its grant was refused before"));
+    }
+    // An end far away was written by a clock that was wrong.
+    if let Some(until) = state.throttled_until
+        && now < until
+        && now.until(until) <= 2 * THROTTLE_WINDOW
+    {
+        return Err(ManagerError::throttled(&slot.id, until));
+    }
+    if let Some(budget) = &settings.rules.budget
+        && let Some(until) = budget::used_up(budget, state, want.can_wait(), now)
+    {
+        metrics::throttled(metrics::Throttle::Budget);
+        let error = ManagerError::budget(&slot.id, budget.refreshes, budget.window, until);
+        return Err(error);
+    }
+    // A person who asks gets an answer.
+    if want.reason != RefreshReason::Asked
+        && let Some(error) = slot.memory.contents().pause(now)
+    {
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Asks the provider to renew what is held; that it is asked is on record before.
+pub(super) async fn ask(
+    run: &mut Run<'_>,
+    held: &Held,
+    lease: Option<&Lease>,
+) -> Result<Answer, ManagerError> {
+    let slot = run.slot;
+    may_ask(slot, run.want, held)?;
+    let manager = &slot.manager;
+    let token = held.token();
+    let server = place::accounts_server(&manager.0.settings, token, Some(held.state()))?;
+    let client = client(slot, token)?;
+    let request = Request::new(slot, held, server, lease)?;
+    if !request.record(slot, held).await? {
+        return Ok(Answer::Changed);
+    }
+    if let Some(lost) = &request.lost {
+        warn!(since = ?lost.since, "the answer to an earlier refresh was lost; asking again");
+    }
+    run.asked += 1;
+    debug!(server = %request.server, "asking the accounts server");
+    let oauth = &manager.0.oauth;
+    let answer = match (token.refresh_token(), token.grant_token()) {
+        (Some(refresh_token), _) => oauth.refresh(&request.server, &client, refresh_token).await,
+        (None, Some(code)) => {
+            let redirect_url = token.redirect_url();
+            let exchange = CodeExchange { client: &client, code, redirect_url, pkce: None };
+            oauth.exchange_code(&request.server, &exchange).await
+        }
+        (None, None) => return Err(ManagerError::needs_login(&slot.id, "it has no grant")),
+    };
+    metrics::requested(match &answer {
+        Ok(_) => metrics::Request::Issued,
+        Err(error) if error.maybe_applied() => metrics::Request::Lost,
+        Err(_) => metrics::Request::Refused,
+    });
+    match answer {
+        Ok(reply) => Ok(Answer::Issued(Box::new(Issued {
+            reply,
+            at: request.at,
+            server: request.server,
+            replayed: request.lost.is_some(),
+        }))),
+        Err(error) => request.failed(run, held, error).await,
+    }
+}
+
+fn client(slot: &Slot, stored: &OAuthToken) -> Result<ClientCredentials, ManagerError> {
+    stored.client().ok_or_else(|| {
+        ManagerError::new(
+            ManagerErrorKind::Invalid,
+            format!("token {}: its client id or client secret is not stored", slot.id),
+        )
+        .with_hint("save the token with both")
+    })
+}
+
+/// A request to the provider.
+struct Request {
+    server: AccountsServer,
+    at: Timestamp,
+    in_flight: InFlight,
+    /// An earlier one with the same grant, of which no answer was stored.
+    lost: Option<InFlight>,
+}
+
+impl Request {
+    fn new(
+        slot: &Slot,
+        held: &Held,
+        server: AccountsServer,
+        lease: Option<&Lease>,
+    ) -> Result<Self, ManagerError> {
+        let grant = Fingerprint::of_grant(held.token())
+            .ok_or_else(|| ManagerError::needs_login(&slot.id, "it has no grant"))?;
+        let at = slot.manager.now();
+        let lost = held.state().in_flight.clone().filter(|lost| lost.grant == grant);
+        // The grace of a refresh token runs from its first use.
+        let since = lost.as_ref().map_or(at, |lost| lost.since.min(at));
+        let generation = lease.map_or(0, |lease| lease.generation);
+        Ok(Self { server, at, in_flight: InFlight::new(grant, since, generation), lost })
+    }
+
+    /// Puts on record that this is asked, and counts it; `false` if another one has changed what
+    /// is known of the token meanwhile.
+    async fn record(&self, slot: &Slot, held: &Held) -> Result<bool, ManagerError> {
+        let mut state = held.state().clone();
+        budget::count(slot.manager.0.settings.rules.budget.as_ref(), &mut state, self.at);
+        state.in_flight = Some(self.in_flight.clone());
+        let Some(shared) = slot.manager.timed().shared() else {
+            slot.memory.contents().state = state;
+            return Ok(true);
+        };
+        match shared.replace_state(&slot.id, held.stored_state(), &state).await? {
+            StateReplaced::Written => Ok(true),
+            StateReplaced::Changed(_) => Ok(false),
+            StateReplaced::NoToken | _ => Err(gone(slot)),
+        }
+    }
+
+    /// What a refusal, or no answer, means: for this caller and, on record, for the next ones.
+    async fn failed(
+        &self,
+        run: &Run<'_>,
+        held: &Held,
+        error: OAuthError,
+    ) -> Result<Answer, ManagerError> {
+        let slot = run.slot;
+        let kind = error.kind();
+        let dead = matches!(kind, OAuthErrorKind::NeedsLogin | OAuthErrorKind::CodeExpiredOrUsed);
+        if dead || kind == OAuthErrorKind::Throttled {
+            // Somebody may have logged in, or refreshed with rotation, in between.
+            let now_stored = slot.manager.timed().find_token_by_id(&slot.id).await;
+            if matches!(&now_stored, Ok(Some(token)) if !same_grant(token, held.stored())) {
+                note(slot, |state| self.withdraw(state, false)).await;
+                return Ok(Answer::Changed);
+            }
+            return Err(if dead {
+                self.refused(slot, error).await
+            } else {
+                self.throttled(slot, &error).await
+            });
+        }
+        let lost = error.maybe_applied();
+        if !lost {
+            note(slot, |state| self.withdraw(state, true)).await;
+        }
+        if !error.is_transient() || run.want.can_wait() {
+            return Err(error.into());
+        }
+        let pause = PAUSE.saturating_mul(1 << (run.asked - 1).min(16)).min(LONGEST_PAUSE);
+        let in_time = run.began.elapsed() + pause < slot.manager.0.settings.retry_for;
+        let may_repeat = !lost || run.asked <= LOST_ANSWERS && self.may_replay(slot, pause);
+        if !in_time || !may_repeat {
+            return Err(error.into());
+        }
+        info!(%error, pause = ?pause, "asking again");
+        tokio::time::sleep(pause).await;
+        Ok(Answer::AskAgain)
+    }
+
+    /// Whether the provider takes the same grant once more, after `pause`.
+    fn may_replay(&self, slot: &Slot, pause: Duration) -> bool {
+        match slot.manager.0.settings.rules.replay {
+            Replay::Always => true,
+            Replay::Within(grace) => {
+                self.in_flight.since.until(slot.manager.now().plus(pause)) < grace
+            }
+            Replay::Never => false,
+        }
+    }
+
+    /// The grant is dead: that is the answer until another one is stored.
+    async fn refused(&self, slot: &Slot, error: OAuthError) -> ManagerError {
+        let refused = RefusedGrant::new(
+            self.in_flight.grant.clone(),
+            self.server.to_string(),
+            slot.manager.now(),
+        );
+        note(slot, |state| {
+            self.withdraw(state, false);
+            state.status = TokenStatus::NeedsLogin;
+            state.refused = Some(refused.clone());
+        })
+        .await;
+        slot.manager.emit(&slot.id, EventKind::NeedsLogin);
+        match &self.lost {
+            Some(lost) if slot.manager.0.settings.rules.replay != Replay::Always => {
+                ManagerError::answer_lost(&slot.id, lost.since, error)
+            }
+            Some(_) | None => error.into(),
+        }
+    }
+
+    async fn throttled(&self, slot: &Slot, error: &OAuthError) -> ManagerError {
+        metrics::throttled(metrics::Throttle::Provider);
+        let until = slot.manager.now().plus(error.retry_after().unwrap_or(THROTTLE_WINDOW));
+        note(slot, |state| {
+            self.withdraw(state, true);
+            state.throttled_until = Some(until);
+        })
+        .await;
+        ManagerError::throttled(&slot.id, until)
+    }
+
+    /// Takes this request off the record: it was answered, and nothing was issued. An earlier one
+    /// whose answer was lost is still lost.
+    fn withdraw(&self, state: &mut TokenState, keep_lost: bool) {
+        if state.in_flight.as_ref() == Some(&self.in_flight) {
+            state.in_flight = if keep_lost { self.lost.clone() } else { None };
+        }
+        budget::uncount(state, self.at);
+    }
+}

@@ -1,0 +1,161 @@
+//! What there is of a token: the stored record, what is known of it, and what was issued after it
+//! and is not stored yet.
+
+use tokenkeep_core::{Fingerprint, OAuthToken, StoreErrorKind, Timestamp, TokenState};
+use tokenkeep_oauth::Replay;
+use tracing::warn;
+
+use super::gone;
+use crate::{
+    LiveToken, ManagerError,
+    memory::Unsaved,
+    place,
+    slot::{Slot, Want},
+};
+
+/// The newest token there is.
+pub(crate) struct Held {
+    stored: OAuthToken,
+    state: TokenState,
+    /// Whether the store had a state.
+    has_state: bool,
+    unsaved: Option<Unsaved>,
+}
+
+const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
+
+impl Held {
+    pub(super) fn new(
+        stored: OAuthToken,
+        state: Option<TokenState>,
+        unsaved: Option<Unsaved>,
+    ) -> Self {
+        // What was issued to an earlier login is of no use to a newer one.
+        let unsaved = unsaved.filter(|unsaved| unsaved.is_of(&stored));
+        let has_state = state.is_some();
+        Self { stored, state: state.unwrap_or_default(), has_state, unsaved }
+    }
+
+    /// What the store and this manager's memory have.
+    ///
+    /// # Errors
+    ///
+    /// `NoToken` if the token was deleted, or its id belongs to another one's by now.
+    pub(crate) async fn read(slot: &Slot) -> Result<Self, ManagerError> {
+        let store = slot.manager.timed();
+        let stored = store.find_token_by_id(&slot.id).await?;
+        let Some(stored) = stored.filter(|stored| slot.subject.owns(stored)) else {
+            return Err(gone(slot));
+        };
+        let state = match store.shared() {
+            Some(shared) => match shared.state(&slot.id).await {
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    warn!(%error, "it is written anew");
+                    None
+                }
+                state => state?,
+            },
+            None => Some(slot.memory.contents().state.clone()),
+        };
+        Ok(Self::new(stored, state, slot.memory.unsaved()))
+    }
+
+    /// What the store, this manager's memory and the spool have.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read); `Store` if the spool cannot be read and the provider ends a
+    /// grant whose refresh token is used again.
+    pub(crate) async fn gather(slot: &Slot) -> Result<Self, ManagerError> {
+        let mut held = Self::read(slot).await?;
+        let settings = &slot.manager.0.settings;
+        if held.unsaved.is_none()
+            && let Some(spool) = &settings.spool
+            && let Some(grant) = Fingerprint::of_grant(&held.stored)
+        {
+            let spooled = match spool.get(&slot.id, &grant).await {
+                Err(error) if settings.rules.replay == Replay::Always => {
+                    warn!(%error, "the spool cannot be read");
+                    None
+                }
+                spooled => spooled?,
+            };
+            held.unsaved = spooled.filter(|it| slot.subject.owns(&it.token)).map(|it| Unsaved {
+                expected: held.stored.clone(),
+                token: it.token,
+                issued_at: it.issued_at,
+                spooled: true,
+            });
+        }
+        Ok(held)
+    }
+
+    pub(crate) fn stored(&self) -> &OAuthToken {
+        &self.stored
+    }
+
+    /// The newest.
+    pub(crate) fn token(&self) -> &OAuthToken {
+        self.unsaved.as_ref().map_or(&self.stored, |unsaved| &unsaved.token)
+    }
+
+    pub(crate) fn state(&self) -> &TokenState {
+        &self.state
+    }
+
+    pub(super) fn into_state(self) -> TokenState {
+        self.state
+    }
+
+    /// What a compare-and-swap of the state expects.
+    pub(super) fn stored_state(&self) -> Option<&TokenState> {
+        self.has_state.then_some(&self.state)
+    }
+
+    pub(crate) fn unsaved(&self) -> Option<&Unsaved> {
+        self.unsaved.as_ref()
+    }
+
+    pub(crate) fn has_unsaved(&self) -> bool {
+        self.unsaved.is_some()
+    }
+
+    pub(super) fn is_spooled(&self) -> bool {
+        self.unsaved.as_ref().is_some_and(|unsaved| unsaved.spooled)
+    }
+
+    /// The newest token as a live one, if it is what is wanted and need not be renewed yet.
+    pub(crate) fn usable(&self, slot: &Slot, want: &Want) -> Option<LiveToken> {
+        let now = slot.manager.now();
+        self.valid(slot, want).filter(|live| now < live.renew_at)
+    }
+
+    /// The newest token as a live one, if it is what is wanted and the provider still takes it.
+    pub(super) fn valid(&self, slot: &Slot, want: &Want) -> Option<LiveToken> {
+        let token = self.token();
+        let access_token = token.access_token()?;
+        if want.rejected.as_ref() == Some(access_token) {
+            return None;
+        }
+        let issued_at =
+            self.unsaved.as_ref().map_or(self.state.refreshed_at, |it| Some(it.issued_at));
+        let renewable = token.refresh_token().is_some();
+        let (expires_at, renew_at) = match token.expiry_time() {
+            Some(expiry) if renewable => (expiry, slot.freshness.renew_at(expiry, issued_at)),
+            Some(expiry) => (expiry, expiry),
+            // Nothing is known of its end and nothing can renew it: the API will tell.
+            None if !renewable => (END_OF_TIME, END_OF_TIME),
+            None => return None,
+        };
+        let wanted = want.beyond.is_none_or(|beyond| beyond < expires_at);
+        (wanted && slot.manager.now() < expires_at).then(|| LiveToken {
+            id: slot.id.clone(),
+            access_token: access_token.clone(),
+            api_domain: place::api_domain(&slot.manager.0.settings, token, Some(&self.state)),
+            issued_at,
+            expires_at,
+            renew_at,
+            saved: self.unsaved.is_none(),
+        })
+    }
+}
