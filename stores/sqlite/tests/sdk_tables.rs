@@ -328,6 +328,8 @@ const WITHOUT_TTL: &str = "create table tokenkeep_state (token_id text not null 
 async fn a_table_of_ours_without_ttl_is_read_and_gets_it() {
     let sdk = Sdk::new(OFFICIAL);
     sdk.insert("1", "alice");
+    drop(sdk.open());
+    sdk.connection.execute_batch("drop table tokenkeep_state").unwrap();
     sdk.connection.execute_batch(WITHOUT_TTL).unwrap();
     let ttl = || -> Option<i64> {
         let sql = "select lease_ttl from tokenkeep_state";

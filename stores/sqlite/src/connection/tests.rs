@@ -39,3 +39,21 @@ fn every_look_up_uses_an_index() {
         }
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn when_a_connection_is_opened_the_others_look_for_their_file_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let settings = Arc::new(Settings::new(SqliteConfig::new(&path)));
+    let database = Database::open(&settings, Use::Reading, None).unwrap();
+    let opened = settings.opened.load(Ordering::Relaxed);
+    // It has looked just now, however long this takes.
+    #[expect(clippy::disallowed_methods, reason = "a moment that is not over in this test")]
+    let later = Instant::now() + Duration::from_secs(3600);
+    database.checked.set(Some((later, opened)));
+    std::fs::remove_file(&path).unwrap();
+    database.check_site_for_reading().unwrap();
+    let _another = Database::open(&settings, Use::Reading, database.site()).unwrap();
+    assert!(matches!(database.check_site_for_reading(), Err(Fault::Stale)));
+}
