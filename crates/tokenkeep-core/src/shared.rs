@@ -138,7 +138,8 @@ pub trait SharedStore: Send + Sync {
     ) -> Result<StateReplaced, StoreError>;
 
     /// A mark of what is stored now, rows and what is beside them. It is cheap enough to be asked
-    /// for each second, and much cheaper than a find over a network.
+    /// for each second, and much cheaper than a find over a network. Reading does not change it,
+    /// and after a change none comes again that was there before.
     ///
     /// A change is seen if it was complete before this was called, whoever made it: another
     /// process, an official SDK, this store itself.
@@ -157,7 +158,7 @@ pub trait SharedStore: Send + Sync {
 }
 
 /// How often [`update_state`] reads again because another one has written meanwhile.
-const WRITERS_MEANWHILE: u32 = 16;
+const WRITERS_MEANWHILE: u32 = 64;
 
 /// Changes what is known of the token `id`: reads it, applies `change`, writes it if nobody else
 /// has meanwhile, and begins again if somebody has. What others have written stays.

@@ -133,6 +133,9 @@ pub struct TokenState {
     /// Until when the provider refuses to refresh it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Timestamp>,
+    /// When it said so. Later than now: by a clock that was set back since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled_at: Option<Timestamp>,
     /// The grant that the provider refused for good. Another grant in the token's record is not
     /// meant by it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -372,6 +372,7 @@ impl<'a> Work<'a> {
                 state.in_flight = None;
                 state.refused = None;
                 state.throttled_until = None;
+                state.throttled_at = None;
             }
         })
         .await;

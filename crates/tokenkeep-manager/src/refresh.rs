@@ -239,6 +239,7 @@ fn note_refreshed(state: &mut TokenState, issued: &Issued) {
     state.in_flight = None;
     state.refused = None;
     state.throttled_until = None;
+    state.throttled_at = None;
     if !issued.reply.scopes.is_empty() {
         state.scopes.clone_from(&issued.reply.scopes);
     }

@@ -7,7 +7,8 @@ use tokenkeep_core::{
     Timestamp, TokenState, TokenStatus,
 };
 use tokenkeep_oauth::{
-    AccountsServer, CodeExchange, OAuthError, OAuthErrorKind, Replay, THROTTLE_WINDOW, TokenReply,
+    AccountsServer, CodeExchange, MAX_RETRY_AFTER, OAuthError, OAuthErrorKind, Replay,
+    THROTTLE_WINDOW, TokenReply,
 };
 use tracing::{debug, info, warn};
 
@@ -25,6 +26,9 @@ const LOST_ANSWERS: u32 = 3;
 /// The pause before a request is sent again; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How much the clocks of two machines may differ.
+const SKEW: Duration = Duration::from_secs(60);
 
 /// What came of asking.
 pub(super) enum Answer {
@@ -50,7 +54,8 @@ impl Issued {
     /// What is stored after this reply: fields that it lacks, the refresh token above all, stay.
     pub(super) fn token(&self, slot: &Slot, held: &Held) -> OAuthToken {
         let reply = &self.reply;
-        let expires_at = self.at.plus(reply.expires_in);
+        let rules = &slot.manager.0.settings.rules;
+        let expires_at = self.at.plus(reply.expires_in_or(rules.default_lifetime));
         let mut token =
             held.token().clone().with_access_token(reply.access_token.clone(), expires_at);
         if let Some(refresh_token) = &reply.refresh_token {
@@ -85,10 +90,9 @@ pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), Manag
     {
         return Err(ManagerError::needs_login(&slot.id, "its grant was refused before"));
     }
-    // An end far away was written by a clock that was wrong.
     if let Some(until) = state.throttled_until
         && now < until
-        && now.until(until) <= 2 * THROTTLE_WINDOW
+        && is_believed(state.throttled_at, until, now)
     {
         return Err(ManagerError::throttled(&slot.id, until));
     }
@@ -106,6 +110,15 @@ pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), Manag
         return Err(error);
     }
     Ok(())
+}
+
+/// Whether a throttling that was noted then, until `until`, holds. A clock that was wrong may have
+/// noted it.
+fn is_believed(noted_at: Option<Timestamp>, until: Timestamp, now: Timestamp) -> bool {
+    match noted_at {
+        Some(at) => at <= now.plus(SKEW) && at.until(until) <= MAX_RETRY_AFTER,
+        None => now.until(until) <= 2 * THROTTLE_WINDOW,
+    }
 }
 
 /// Asks the provider to renew what is held; that it is asked is on record before.
@@ -284,10 +297,12 @@ impl Request {
 
     async fn throttled(&self, slot: &Slot, error: &OAuthError) -> ManagerError {
         metrics::throttled(metrics::Throttle::Provider);
-        let until = slot.manager.now().plus(error.retry_after().unwrap_or(THROTTLE_WINDOW));
+        let now = slot.manager.now();
+        let until = now.plus(error.retry_after().unwrap_or(THROTTLE_WINDOW));
         note(slot, |state| {
             self.withdraw(state, true);
             state.throttled_until = Some(until);
+            state.throttled_at = Some(now);
         })
         .await;
         ManagerError::throttled(&slot.id, until)
