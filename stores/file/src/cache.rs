@@ -348,4 +348,31 @@ mod tests {
         assert_eq!(caution(None, &stamp, b"1,alice"), CUT);
         assert_eq!(caution(None, &stamp, b"id,user_name\n"), Duration::ZERO);
     }
+
+    #[test]
+    fn a_rewrite_that_neither_size_nor_times_tell_of_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.csv");
+        #[expect(clippy::disallowed_methods, reason = "this is how other programs write")]
+        let write = |access: &str| {
+            std::fs::write(&path, format!("1,alice,,,test-r,{access},,,,\n")).unwrap();
+        };
+        write("test-1");
+        let cache = Cache::new(path.clone());
+        let first = cache.load(Purpose::Read).unwrap().number;
+        write("test-2");
+        // Many kernels would have stamped both alike.
+        let mut slot = cache.slot.write().unwrap();
+        let snapshot = slot.as_mut().and_then(Arc::get_mut).unwrap();
+        snapshot.version = crate::stamp::version(&path).unwrap();
+        snapshot.settled = AtomicBool::new(false);
+        drop(slot);
+        assert_eq!(cache.if_fresh(|snapshot| snapshot.number), None);
+        let second = cache.load(Purpose::Read).unwrap();
+        let found = second.find_by_id(&TokenId::from_number(1)).unwrap().unwrap();
+        assert_eq!(found.access_token().unwrap().expose_secret(), "test-2");
+        assert_ne!(second.number, first);
+        // What has not changed keeps its number when its times have become old enough to tell.
+        assert_eq!(cache.load(Purpose::Read).unwrap().number, second.number);
+    }
 }

@@ -105,22 +105,6 @@ async fn no_change_is_seen_where_there_was_none_however_long_one_looks() {
 }
 
 #[tokio::test]
-async fn what_is_written_in_one_tick_of_the_kernels_clock_is_seen() {
-    let space = Space::new();
-    let store = space.open();
-    let row = |number: u32| format!("{HEADER}\n1,alice,,,test-a,test-{number:04},,,,\n");
-    for number in 0..20 {
-        // A new file is believed at once.
-        space.write(row(number));
-        let mut watched = Watched::new(&store).await;
-        space.write(row(number + 1));
-        assert!(watched.is_changed().await, "{number}");
-        std::fs::remove_file(space.path()).unwrap();
-        assert!(watched.is_changed().await, "{number}");
-    }
-}
-
-#[tokio::test]
 async fn what_an_sdk_writes_is_seen() {
     let space = Space::with(format!("{HEADER}\n1,alice,,,test-a,test-0000,,,,\n"));
     let store = space.open();
