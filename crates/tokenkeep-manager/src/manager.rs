@@ -18,7 +18,6 @@ use crate::{
     memory::Memory,
     refresh, revoke,
     slot::{Slot, stopped},
-    subject::Subject,
     timed::TimedStore,
 };
 
@@ -56,7 +55,6 @@ pub(crate) struct Known {
     slot: Weak<Slot>,
     /// Outlives the handles: what is not stored yet has no other place.
     memory: Arc<Memory>,
-    subject: Subject,
 }
 
 impl Known {
@@ -194,21 +192,18 @@ impl TokenManager {
     pub(crate) fn slot(&self, id: &TokenId, token: &OAuthToken) -> Arc<Slot> {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // An official SDK gives the id of a deleted token again: that is another token.
-        let known = slots.get(id).filter(|known| known.subject.owns(token));
+        let known = slots.get(id).filter(|known| known.memory.is_of(token));
         if let Some(slot) = known.and_then(|known| known.slot.upgrade()) {
             return slot;
         }
-        let (memory, subject) = match known {
-            Some(known) => (Arc::clone(&known.memory), known.subject.clone()),
-            None => (Arc::new(Memory::new()), Subject::of(token)),
-        };
+        let memory =
+            known.map_or_else(|| Arc::new(Memory::of(token)), |known| Arc::clone(&known.memory));
         if slots.len() >= 64 && slots.len() == slots.capacity() {
             let now = self.now();
             slots.retain(|_, known| known.is_of_use(now));
         }
-        let slot =
-            Arc::new(Slot::new(id.clone(), subject.clone(), self.clone(), Arc::clone(&memory)));
-        slots.insert(id.clone(), Known { slot: Arc::downgrade(&slot), memory, subject });
+        let slot = Arc::new(Slot::new(id.clone(), self.clone(), Arc::clone(&memory)));
+        slots.insert(id.clone(), Known { slot: Arc::downgrade(&slot), memory });
         slot
     }
 }

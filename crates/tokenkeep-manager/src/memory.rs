@@ -8,7 +8,7 @@ use std::{
 
 use tokenkeep_core::{AccessToken, Fingerprint, OAuthToken, Timestamp, TokenState};
 
-use crate::{ManagerError, ManagerErrorKind, flight::Flight, metrics::Share};
+use crate::{ManagerError, ManagerErrorKind, flight::Flight, metrics::Share, subject::Subject};
 
 /// The first pause after a refresh that failed; it doubles with each one that fails after it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
+    subject: Subject,
     /// Issued and not stored yet, and counted as such.
     unsaved: Option<(Unsaved, Share)>,
     /// What is known of the token, where the store does not keep that.
@@ -99,8 +100,20 @@ pub(crate) fn same_grant(a: &OAuthToken, b: &OAuthToken) -> bool {
 }
 
 impl Memory {
-    pub(crate) fn new() -> Self {
-        Self { work: tokio::sync::Mutex::new(()), saver: Flight::new(), contents: Mutex::default() }
+    /// That of the token which is stored as `token` now.
+    pub(crate) fn of(token: &OAuthToken) -> Self {
+        let contents = Contents { subject: Subject::of(token), ..Contents::default() };
+        Self {
+            work: tokio::sync::Mutex::new(()),
+            saver: Flight::new(),
+            contents: Mutex::new(contents),
+        }
+    }
+
+    /// Whether `token` is the one that this is the memory of, and not one of somebody else under
+    /// the same id.
+    pub(crate) fn is_of(&self, token: &OAuthToken) -> bool {
+        self.contents().subject.claim(token)
     }
 
     pub(crate) fn contents(&self) -> MutexGuard<'_, Contents> {

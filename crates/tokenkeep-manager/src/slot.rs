@@ -18,12 +18,10 @@ use crate::{
     live::Freshness,
     memory::Memory,
     refresh,
-    subject::Subject,
 };
 
 pub(crate) struct Slot {
     pub(crate) id: TokenId,
-    pub(crate) subject: Subject,
     pub(crate) manager: TokenManager,
     pub(crate) memory: Arc<Memory>,
     pub(crate) freshness: Freshness,
@@ -131,16 +129,10 @@ impl Want {
 }
 
 impl Slot {
-    pub(crate) fn new(
-        id: TokenId,
-        subject: Subject,
-        manager: TokenManager,
-        memory: Arc<Memory>,
-    ) -> Self {
+    pub(crate) fn new(id: TokenId, manager: TokenManager, memory: Arc<Memory>) -> Self {
         let freshness = Freshness::new(manager.0.settings.margin, &id, &manager.0.holder);
         Self {
             id,
-            subject,
             manager,
             memory,
             freshness,

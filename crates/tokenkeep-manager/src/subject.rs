@@ -24,6 +24,15 @@ impl Subject {
         }
     }
 
+    /// Whether `token` is this subject's. If it is, what was not known before is known then.
+    pub(crate) fn claim(&mut self, token: &OAuthToken) -> bool {
+        let owned = self.owns(token);
+        if owned {
+            *self = Self { place: place(token).or(self.place), ..Self::of(token) };
+        }
+        owned
+    }
+
     /// Whether `token` is this subject's.
     pub(crate) fn owns(&self, token: &OAuthToken) -> bool {
         let same = |ours: Option<&str>, theirs: Option<&str>| ours.is_none() || ours == theirs;
@@ -74,7 +83,11 @@ mod tests {
         ] {
             assert!(!ours.owns(&other), "{other:?}");
         }
-        // The name was learnt since.
-        assert!(Subject::of(&token(None, "1", eu)).owns(&token(Some("alice"), "1", eu)));
+        // The name was learnt since, and then it counts.
+        let mut nameless = Subject::of(&token(None, "1", eu));
+        assert!(nameless.claim(&token(Some("alice"), "1", None)));
+        assert_eq!(nameless, ours);
+        assert!(!nameless.claim(&token(Some("bob"), "1", eu)));
+        assert_eq!(nameless, ours);
     }
 }

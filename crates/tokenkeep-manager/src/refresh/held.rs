@@ -44,7 +44,7 @@ impl Held {
     pub(crate) async fn read(slot: &Slot) -> Result<Self, ManagerError> {
         let store = slot.manager.timed();
         let stored = store.find_token_by_id(&slot.id).await?;
-        let Some(stored) = stored.filter(|stored| slot.subject.owns(stored)) else {
+        let Some(stored) = stored.filter(|stored| slot.memory.is_of(stored)) else {
             return Err(gone(slot));
         };
         let state = match store.shared() {
@@ -80,7 +80,7 @@ impl Held {
                 }
                 spooled => spooled?,
             };
-            held.unsaved = spooled.filter(|it| slot.subject.owns(&it.token)).map(|it| Unsaved {
+            held.unsaved = spooled.filter(|it| slot.memory.is_of(&it.token)).map(|it| Unsaved {
                 expected: held.stored.clone(),
                 token: it.token,
                 issued_at: it.issued_at,

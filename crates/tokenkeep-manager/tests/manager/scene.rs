@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokenkeep_core::{
-    ClientCredentials, ClientSecret, ListStore, OAuthToken, RefreshToken, Timestamp, TokenId,
-    TokenStore,
+    ClientCredentials, ClientSecret, Clock, ListStore, OAuthToken, RefreshToken, Timestamp,
+    TokenId, TokenState, TokenStore,
 };
 use tokenkeep_emulator::{Emulator, InProcess, NewUser};
 use tokenkeep_manager::{Login, TokenHandle, TokenManager, TokenManagerBuilder};
@@ -15,7 +15,11 @@ use crate::calls::client_of;
 
 pub(crate) const CLIENT_ID: &str = "test-client-id";
 pub(crate) const CLIENT_SECRET: &str = "test-client-secret";
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// Where tokens are asked for.
+pub(crate) const TOKEN: &str = "/oauth/v2/token";
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 
 pub(crate) struct Scene {
@@ -64,6 +68,14 @@ impl Scene {
 
     pub(crate) async fn stored(&self, id: &TokenId) -> OAuthToken {
         self.store.find_token_by_id(id).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn state(&self, id: &TokenId) -> TokenState {
+        self.store.shared().unwrap().state(id).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn refreshes(&self) -> u64 {

@@ -1,0 +1,199 @@
+//! Lost answers, dead processes and broken stores: what was issued comes back.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokenkeep_core::{ListStore, Operation, StoreErrorKind, TokenStatus, TokenStore};
+use tokenkeep_emulator::{Config, DropWhen, Fault};
+use tokenkeep_manager::{
+    EventKind, FileSpool, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool, TokenHandle,
+    TokenManagerBuilder,
+};
+use tokenkeep_oauth::{ProviderRules, Replay};
+use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokio::time::sleep;
+
+use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
+
+/// Longer than a lease lives.
+const LEASE: Duration = Duration::from_secs(11);
+
+struct Rotating {
+    scene: Scene,
+    store: Arc<FaultyStore<ListStore>>,
+    dir: tempfile::TempDir,
+    alice: TokenHandle,
+}
+
+impl Rotating {
+    /// A provider that rotates, with this grace, and an expired token.
+    async fn new(grace: Duration) -> Self {
+        let clock = Arc::new(ManualClock::new(START));
+        let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
+        let scene = Scene::with_store(clock, store.clone()).await;
+        let alice = scene.user("alice@example.com").await;
+        let grace = u64::try_from(grace.as_millis()).unwrap();
+        scene.emulator.configure(Config::new().rotate_refresh_tokens(true).grace_ms(grace));
+        scene.clock.advance(HOUR);
+        let dir = tempfile::tempdir().unwrap();
+        Self { scene, store, dir, alice }
+    }
+
+    fn manager(&self, replay: Replay) -> TokenManagerBuilder {
+        manager(&self.scene.emulator, self.store.clone(), &self.scene.clock)
+            .provider_rules(ProviderRules::zoho().with_replay(replay))
+    }
+
+    /// The token's handle in another process, which has the spool.
+    async fn process(&self, replay: Replay) -> TokenHandle {
+        let manager = self.manager(replay).spool(spool(self.dir.path())).build().unwrap();
+        manager.handle_by_id(self.alice.id()).await.unwrap()
+    }
+}
+
+fn spool(dir: &Path) -> FileSpool {
+    FileSpool::in_directory(dir.join("spool")).unwrap()
+}
+
+#[tokio::test]
+async fn a_process_that_dies_before_it_has_stored_a_rotated_token_loses_nothing() {
+    for replay in [Replay::Never, Replay::Always] {
+        let at = Rotating::new(Duration::ZERO).await;
+        let dying = at.process(replay).await;
+        let gate = at.store.stop_next(Operation::ReplaceToken, When::Before);
+        let caller = tokio::spawn(async move { dying.access_token().await });
+        reached(&gate).await;
+        // It stays there for good, and its lease ends.
+        at.scene.clock.advance(LEASE);
+        let requests = at.scene.refreshes();
+        let next = at.process(replay).await;
+        let live = next.access_token().await.unwrap();
+        assert!(live.is_saved());
+        assert!(at.scene.emulator.is_live_access_token(live.access_token().expose_secret()));
+        assert_eq!(at.scene.refreshes(), requests, "it was not asked for again");
+        assert_eq!(spool(at.dir.path()).list().await.unwrap().entries, []);
+        at.scene.clock.advance(HOUR);
+        next.access_token().await.unwrap();
+        caller.abort();
+    }
+}
+
+#[tokio::test]
+async fn what_a_process_leaves_in_the_spool_is_stored_when_the_next_one_starts() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    let dying = at.process(Replay::Never).await;
+    let live = dying.access_token().await.unwrap();
+    assert!(!live.is_saved());
+    at.store.heal(Operation::ReplaceToken);
+    let manager = at.manager(Replay::Never).spool(spool(at.dir.path())).build().unwrap();
+    let recovery = manager.recover().await.unwrap();
+    assert_eq!((recovery.stored, recovery.waiting, recovery.foreign), (1, 0, 0));
+    let stored = at.scene.stored(at.alice.id()).await;
+    assert_eq!(stored.access_token(), Some(live.access_token()));
+    assert_eq!(manager.recover().await.unwrap(), tokenkeep_manager::Recovery::default());
+}
+
+#[tokio::test]
+async fn a_spooled_token_of_an_earlier_login_is_not_used() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    at.process(Replay::Never).await.access_token().await.unwrap();
+    at.store.heal(Operation::ReplaceToken);
+    at.scene.emulator.configure(Config::new().rotate_refresh_tokens(false));
+    let again = at.scene.user("alice@example.com").await;
+    assert_eq!(again.id(), at.alice.id());
+    let login = at.scene.stored(at.alice.id()).await;
+    let manager = at.manager(Replay::Never).spool(spool(at.dir.path())).build().unwrap();
+    let recovery = manager.recover().await.unwrap();
+    assert_eq!((recovery.stored, recovery.foreign), (0, 1));
+    assert_eq!(at.scene.stored(at.alice.id()).await, login);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_asked_for_again_within_the_grace() {
+    let at = Rotating::new(MINUTE).await;
+    let fault = Fault::dropping(TOKEN, DropWhen::After);
+    at.scene.emulator.configure(Config::new().fail_next([fault]));
+    let process = at.process(Replay::Within(MINUTE)).await;
+    let live = process.access_token().await.unwrap();
+    assert!(at.scene.emulator.is_live_access_token(live.access_token().expose_secret()));
+    let newest = at.scene.emulator.newest_refresh_token("alice@example.com").unwrap();
+    let stored = at.scene.stored(at.alice.id()).await;
+    assert_eq!(stored.refresh_token().unwrap().expose_secret(), newest);
+    assert_eq!(at.scene.emulator.stats().refreshes_granted, 2, "the login's, and this one");
+}
+
+#[tokio::test]
+async fn the_answer_that_a_dead_process_was_waiting_for_is_asked_for_by_the_next() {
+    let at = Rotating::new(MINUTE).await;
+    let manager = at.manager(Replay::Within(MINUTE)).build().unwrap();
+    let dying = manager.handle_by_id(at.alice.id()).await.unwrap();
+    // The answer comes when nobody is there any more.
+    at.scene.emulator.configure(Config::new().token_latency_ms(3_600_000));
+    let caller = tokio::spawn(async move { dying.access_token().await });
+    while at.scene.refreshes() == 1 {
+        tokio::task::yield_now().await;
+    }
+    caller.abort();
+    at.scene.emulator.configure(Config::new().token_latency_ms(0));
+    at.scene.clock.advance(LEASE);
+    let manager = at.manager(Replay::Within(MINUTE)).build().unwrap();
+    let mut events = manager.events();
+    let next = manager.handle_by_id(at.alice.id()).await.unwrap();
+    let live = next.access_token().await.unwrap();
+    assert!(at.scene.emulator.is_live_access_token(live.access_token().expose_secret()));
+    let mut recovered = false;
+    while let Some(Ok(event)) = futures_util::FutureExt::now_or_never(events.next()).flatten() {
+        recovered |= matches!(event.kind, EventKind::Recovered { from: RecoveredFrom::Replay, .. });
+    }
+    assert!(recovered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_grace_a_lost_answer_is_not_asked_for_again_at_once() {
+    let at = Rotating::new(Duration::ZERO).await;
+    let fault = Fault::dropping(TOKEN, DropWhen::After);
+    at.scene.emulator.configure(Config::new().fail_next([fault]));
+    let process = at.process(Replay::Never).await;
+    let before = at.scene.refreshes();
+    let error = process.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::Network);
+    assert_eq!(at.scene.refreshes(), before + 1);
+    // There is nothing else to try later, and then it is said what happened.
+    at.scene.clock.advance(MINUTE);
+    let error = process.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::NeedsLogin);
+    assert!(error.to_string().contains("was lost"), "{error}");
+    assert_eq!(at.scene.state(at.alice.id()).await.status, TokenStatus::NeedsLogin);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_to_a_token_is_told() {
+    let at = Rotating::new(Duration::ZERO).await;
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let manager = at.manager(Replay::Always).on_event({
+        let seen = Arc::clone(&seen);
+        move |event| seen.lock().unwrap().push(event.kind.clone())
+    });
+    let manager = manager.build().unwrap();
+    let alice = manager.handle_by_id(at.alice.id()).await.unwrap();
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    alice.access_token().await.unwrap();
+    at.store.heal(Operation::ReplaceToken);
+    sleep(MINUTE).await;
+    at.scene.clock.advance(HOUR);
+    alice.refresh().await.unwrap();
+    manager.revoke(alice.id()).await.unwrap();
+    let seen = seen.lock().unwrap();
+    let [
+        EventKind::Unsaved { .. },
+        EventKind::Refreshed { reason: RefreshReason::Expired, rotated: true, .. },
+        EventKind::Recovered { from: RecoveredFrom::Memory, .. },
+        EventKind::Refreshed { reason: RefreshReason::Asked, rotated: true, .. },
+        EventKind::Revoked,
+    ] = &seen[..]
+    else {
+        panic!("{seen:#?}")
+    };
+    assert!(at.store.shared().is_some());
+}
