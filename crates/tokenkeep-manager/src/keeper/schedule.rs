@@ -507,10 +507,11 @@ mod tests {
         let alone: BTreeSet<_> = (0..100).map(alone).collect();
         assert_eq!(alone, (15..=25).collect());
 
-        schedule.retry(&id(1), at(205), at(200));
-        schedule.retry(&id(0), at(205), at(200));
-        schedule.insert(id(3), window(0, 99), at(200));
-        assert_eq!(schedule.due(at(205), 9)[0], id(3), "its window ends a second before theirs");
+        schedule.insert(id(2), window(0, 50), at(200));
+        for number in [0, 1] {
+            assert!(schedule.retry(&id(number), at(205), at(200)));
+        }
+        assert_eq!(schedule.due(at(205), 9), [1, 0, 2].map(id), "as their windows ended");
     }
 
     #[test]
@@ -616,7 +617,11 @@ mod tests {
                     }
                 }
                 assert_eq!(schedule.len(), told.len());
+                assert!(schedule.tiers.known() <= told.len() as u64);
             }
+            assert!(told.keys().all(|id| schedule.remove(id)));
+            assert_eq!((schedule.len(), schedule.next_due()), (0, None));
+            assert_eq!(schedule.tiers.known(), 0);
         }
     }
 }

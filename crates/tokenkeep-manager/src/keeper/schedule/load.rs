@@ -124,6 +124,12 @@ impl Tiers {
         self.steps
     }
 
+    /// Of how many tokens it is known how often they are renewed.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> u64 {
+        self.known
+    }
+
     /// How much memory it holds.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {

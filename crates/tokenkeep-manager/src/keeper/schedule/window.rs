@@ -28,13 +28,13 @@ impl Settings {
         Window { earliest: now, latest: ends.minus(self.margin) }
     }
 
-    /// When to renew a token that has just been renewed: not before half of its life, and before
-    /// the margin, or half of the life if that is shorter.
+    /// When to renew a token that has just been renewed: not before half of its life, and not
+    /// after the margin begins unless that is sooner.
     pub(crate) fn renewed(&self, now: Timestamp, ends: Timestamp) -> Window {
         let half = now.until(ends) / 2;
         let soonest = now.plus(self.pause);
         let earliest = now.plus(half).max(soonest);
-        Window { earliest, latest: ends.minus(self.margin.min(half)).max(earliest) }
+        Window { earliest, latest: ends.minus(self.margin).max(earliest) }
     }
 }
 
