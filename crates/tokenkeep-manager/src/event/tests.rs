@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -57,17 +58,15 @@ fn a_reader_gets_what_happens_from_when_it_asked_to_the_end() {
     assert_eq!(read(&mut late), None);
 }
 
-#[test]
-fn a_reader_who_waits_is_woken() {
-    let events = Arc::new(Events::new(Vec::new()));
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_waits_is_woken() {
+    let events = Events::new(Vec::new());
     let mut reader = events.subscribe();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let read = tokio::spawn(async move { reader.next().await });
-        tokio::task::yield_now().await;
-        events.emit(&lost(1));
-        assert_eq!(generation(&read.await.unwrap().unwrap().unwrap()), 1);
-    });
+    let waiting = Duration::from_secs(1);
+    let read = tokio::spawn(async move { timeout(waiting, reader.next()).await });
+    tokio::task::yield_now().await;
+    events.emit(&lost(1));
+    assert_eq!(generation(&read.await.unwrap().unwrap().unwrap().unwrap()), 1);
 }
 
 #[test]
