@@ -21,7 +21,7 @@ use crate::{ManagerError, metrics};
 /// It holds no secret and no user's name. It is told to the
 /// [callbacks](crate::TokenManagerBuilder::on_event), to the
 /// [streams](crate::TokenManager::events), to the log (`tracing`) and to the
-/// [metrics](crate::metrics).
+/// [metrics].
 ///
 /// ```
 /// use tokenkeep_core::ListStore;
@@ -123,7 +123,7 @@ pub enum RefreshReason {
 }
 
 impl RefreshReason {
-    /// It as one word, as in the [metrics](crate::metrics).
+    /// It as one word, as in the [metrics].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -155,7 +155,7 @@ pub enum RecoveredFrom {
 }
 
 impl RecoveredFrom {
-    /// It as one word, as in the [metrics](crate::metrics).
+    /// It as one word, as in the [metrics].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
