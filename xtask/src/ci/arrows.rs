@@ -52,7 +52,7 @@ fn wrong_arrows(package: &Package) -> Vec<String> {
 /// The prefixes of the packages that `package` may use; `None`: all but the command line.
 fn allowed(package: &Package) -> Option<&'static [&'static str]> {
     Some(match package.name.as_str() {
-        CORE => &[],
+        CORE | "tokenkeep-model" => &[],
         "tokenkeep-oauth" | "tokenkeep-testkit" | "tokenkeep-emulator" => &[CORE],
         "tokenkeep-manager" => &[CORE, "tokenkeep-oauth"],
         "tokenkeep-crm" => &[CORE, "tokenkeep-oauth", "tokenkeep-manager"],
