@@ -28,6 +28,7 @@ pub struct TokenManagerBuilder {
     connect_timeout: Duration,
     store_timeout: Duration,
     proxy: Option<String>,
+    holder: Option<String>,
     callbacks: Vec<Callback>,
     settings: Settings,
 }
@@ -59,6 +60,7 @@ impl TokenManagerBuilder {
             connect_timeout: Duration::from_secs(10),
             store_timeout: Duration::from_secs(10),
             proxy: None,
+            holder: None,
             callbacks: Vec::new(),
             settings: Settings {
                 accounts_server: None,
@@ -204,6 +206,14 @@ impl TokenManagerBuilder {
         self
     }
 
+    /// A name for this process among all that share the store, by which it holds leases; a random
+    /// one by default. No two processes may have the same one. It decides too how much earlier
+    /// than the others' its tokens are renewed, see [`margin`](Self::margin).
+    pub fn holder_name(mut self, name: impl Into<String>) -> Self {
+        self.holder = Some(name.into());
+        self
+    }
+
     /// Whether a login asks the provider for the user's name where none was given; yes by
     /// default.
     pub fn find_user(mut self, find_user: bool) -> Self {
@@ -251,7 +261,8 @@ impl TokenManagerBuilder {
             clock: self.clock,
             oauth,
             settings: self.settings,
-            holder: holder()?,
+            holder: self.holder.map_or_else(holder, Ok)?,
+            keepers: Mutex::default(),
             slots: Mutex::new(HashMap::new()),
         })))
     }

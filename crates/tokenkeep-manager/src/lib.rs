@@ -53,6 +53,7 @@ pub use self::{
     error::{ManagerError, ManagerErrorKind},
     event::{Event, EventKind, EventStream, Missed, RecoveredFrom, RefreshReason},
     handle::TokenHandle,
+    keeper::{Keeper, KeeperBuilder, KeeperStatus},
     live::LiveToken,
     login::Login,
     manager::{LoggedIn, TokenManager},

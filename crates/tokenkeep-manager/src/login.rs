@@ -238,7 +238,6 @@ impl<'a> Work<'a> {
         let handle = self.manager.handle_of(&self.stored)?;
         // What is in memory is of an earlier login.
         self.manager.slot(&self.id, &self.stored).forget_any();
-        info!(token = %self.id, "logged in");
         self.manager.emit(&self.id, EventKind::LoggedIn);
         Ok(LoggedIn { token: self.stored, handle, warning })
     }

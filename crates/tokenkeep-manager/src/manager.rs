@@ -6,13 +6,15 @@ use std::{
 
 use tokenkeep_core::{Clock, OAuthToken, Timestamp, TokenId, TokenQuery, TokenStore};
 use tokenkeep_oauth::{DataCenter, OAuthClient};
+use tokio::sync::mpsc;
 
 use crate::{
-    Event, EventKind, EventStream, Login, ManagerError, ManagerErrorKind, Recovery, Revoked,
-    TokenHandle, TokenManagerBuilder,
+    Event, EventKind, EventStream, LiveToken, Login, ManagerError, ManagerErrorKind, Recovery,
+    Revoked, TokenHandle, TokenManagerBuilder,
     builder::Settings,
     event::Events,
     flight::Ended,
+    keeper::Published,
     login,
     look::Marks,
     memory::Memory,
@@ -46,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) oauth: OAuthClient,
     pub(crate) settings: Settings,
     pub(crate) holder: String,
+    /// Who wants to know of each token that is published.
+    pub(crate) keepers: Mutex<Vec<mpsc::UnboundedSender<Published>>>,
     pub(crate) slots: Mutex<HashMap<TokenId, Known>>,
 }
 
@@ -186,6 +190,21 @@ impl TokenManager {
 
     pub(crate) fn emit(&self, id: &TokenId, kind: EventKind) {
         self.0.events.emit(&Event { token_id: id.clone(), at: self.now(), kind });
+    }
+
+    /// What is published from now on.
+    pub(crate) fn watch_published(&self) -> mpsc::UnboundedReceiver<Published> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.keepers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    pub(crate) fn tell_keepers(&self, live: &Arc<LiveToken>, memory: &Arc<Memory>) {
+        let mut keepers = self.0.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        keepers.retain(|keeper| {
+            let published = Published { live: Arc::clone(live), memory: Arc::clone(memory) };
+            keeper.send(published).is_ok()
+        });
     }
 
     /// The one slot in this manager of the token that is stored as `token` under this id.

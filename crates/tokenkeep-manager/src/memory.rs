@@ -2,7 +2,10 @@
 //! could not be saved, and when it may be asked for again.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,7 @@ use crate::{ManagerError, ManagerErrorKind, flight::Flight, metrics::Share, subj
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How soon an early refresh that failed is tried again.
+/// How soon an early refresh that failed is tried again; it doubles.
 const EARLY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often the API may refuse tokens that were just issued before no more are asked for.
@@ -32,6 +35,7 @@ pub(crate) struct Memory {
     /// Saves what could not be saved, again and again.
     pub(crate) saver: Flight<()>,
     contents: Mutex<Contents>,
+    used_at: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +46,16 @@ pub(crate) struct Contents {
     /// What is known of the token, where the store does not keep that.
     pub(crate) state: TokenState,
     pause: Option<Pause>,
-    early: Option<(Timestamp, Timestamp)>,
+    early: Option<PutOff>,
     strikes: Strikes,
+}
+
+/// No early refresh is begun before it is over.
+#[derive(Clone, Copy, Debug)]
+struct PutOff {
+    failures: u32,
+    from: Timestamp,
+    until: Timestamp,
 }
 
 /// After a failure: who asks before it is over gets the same answer.
@@ -107,6 +119,7 @@ impl Memory {
             work: tokio::sync::Mutex::new(()),
             saver: Flight::new(),
             contents: Mutex::new(contents),
+            used_at: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -114,6 +127,17 @@ impl Memory {
     /// the same id.
     pub(crate) fn is_of(&self, token: &OAuthToken) -> bool {
         self.contents().subject.claim(token)
+    }
+
+    /// Notes that somebody asks for the token.
+    pub(crate) fn touch(&self, now: Timestamp) {
+        self.used_at.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// When somebody last asked for the token, up to the time between two looks; the beginning of
+    /// time if nobody has.
+    pub(crate) fn used_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.used_at.load(Ordering::Relaxed))
     }
 
     pub(crate) fn contents(&self) -> MutexGuard<'_, Contents> {
@@ -158,8 +182,7 @@ impl Contents {
             return;
         }
         let failures = self.pause.as_ref().map_or(0, |pause| pause.failures) + 1;
-        let long = PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-        let until = now.plus(long);
+        let until = now.plus(doubled(PAUSE, failures));
         let error = error.clone();
         self.pause = Some(Pause { error, failures, from: now, until });
     }
@@ -172,19 +195,20 @@ impl Contents {
 
     /// After an early one that failed, while the present token still works.
     pub(crate) fn put_off(&mut self, error: &ManagerError, now: Timestamp) {
-        let soon = now.plus(EARLY_AGAIN_AFTER);
+        let failures = self.early.map_or(0, |early| early.failures) + 1;
+        let soon = now.plus(doubled(EARLY_AGAIN_AFTER, failures));
         let until = if error.kind() == ManagerErrorKind::NeedsLogin {
             now.plus(LONGEST_PAUSE)
         } else {
             error.retry_at().unwrap_or(soon).max(soon)
         };
-        self.early = Some((now, until));
+        self.early = Some(PutOff { failures, from: now, until });
     }
 
     /// Whether it is too soon for an early refresh.
     pub(crate) fn is_put_off(&self, now: Timestamp) -> bool {
         self.pause(now).is_some()
-            || self.early.is_some_and(|(from, until)| from <= now && now < until)
+            || self.early.is_some_and(|early| early.from <= now && now < early.until)
     }
 
     /// The API has refused `rejected`, which was issued then and would have expired then: an error
@@ -212,6 +236,11 @@ impl Contents {
         let paused = strikes.count >= STRIKES && strikes.from <= now && now < strikes.until;
         if paused { Err(strikes.until) } else { Ok(()) }
     }
+}
+
+/// The pause after so many failures.
+fn doubled(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE)
 }
 
 /// Whether asking the provider again at once can only fail again. What needs a login, and what is
@@ -255,6 +284,13 @@ mod tests {
             let last = end.minus(Duration::from_millis(1));
             assert_eq!(contents.pause(last).unwrap().kind(), ManagerErrorKind::Network);
             assert!(contents.pause(end).is_none(), "{seconds}");
+            now = end;
+        }
+        for seconds in [5, 10, 20, 40, 60, 60] {
+            contents.put_off(&network, now);
+            let end = now.plus(Duration::from_secs(seconds));
+            assert!(contents.is_put_off(end.minus(Duration::from_millis(1))));
+            assert!(!contents.is_put_off(end), "{seconds}");
             now = end;
         }
         contents.failed(&network, now);

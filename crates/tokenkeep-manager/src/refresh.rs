@@ -13,7 +13,7 @@ use tokenkeep_core::{
     TokenStatus, update_state,
 };
 use tokio::time::Instant;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 pub use self::recover::Recovery;
 use self::{
@@ -159,7 +159,6 @@ impl<'a> Run<'a> {
         let unsaved = recover::remember(slot, unsaved, rotated).await;
         let saved = match save(&slot.manager, &unsaved, lease).await {
             Save::Failed(error) => {
-                warn!(%error, "the new token could not be stored; it is kept, used, and stored later");
                 slot.manager.emit(&slot.id, EventKind::unsaved(&error));
                 recover::remember(slot, unsaved, true).await;
                 recover::keep_saving(slot);
@@ -178,7 +177,6 @@ impl<'a> Run<'a> {
                 return Err(gone(slot));
             }
         };
-        info!(saved, rotated, "refreshed");
         let mut state = held.into_state();
         note_refreshed(&mut state, &issued);
         if saved {
@@ -214,15 +212,13 @@ impl<'a> Run<'a> {
             memory.succeeded();
             return result;
         };
-        if self.asked > 0 {
-            memory.failed(&error, now);
-        }
         if self.want.can_wait() {
             memory.put_off(&error, now);
+        } else if self.asked > 0 {
+            memory.failed(&error, now);
         }
         drop(memory);
         if self.asked > 0 {
-            warn!(kind = ?error.kind(), %error, "no live token");
             let kind = EventKind::RefreshFailed { reason: self.want.reason, error: error.clone() };
             self.slot.manager.emit(&self.slot.id, kind);
         } else {

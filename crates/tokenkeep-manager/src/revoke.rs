@@ -2,7 +2,7 @@
 
 use tokenkeep_core::{Field, OAuthToken, Replaced, StoreError, TokenId, TokenStatus};
 use tokenkeep_oauth::Revocation;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, info_span};
 
 use crate::{
     EventKind, ManagerError, ManagerErrorKind, TokenManager, place,
@@ -56,7 +56,6 @@ pub(crate) async fn run(manager: TokenManager, id: TokenId) -> Result<Revoked, M
                     state.in_flight = None;
                 })
                 .await;
-                info!(?revoked, "revoked");
                 manager.emit(&id, EventKind::Revoked);
                 return Ok(revoked);
             }

@@ -27,7 +27,6 @@ pub(crate) struct Slot {
     pub(crate) freshness: Freshness,
     current: ArcSwapOption<Cached>,
     flight: Flight<Result<Arc<LiveToken>, ManagerError>>,
-    used_at: AtomicI64,
 }
 
 /// The live token in memory, and for how long it is served without a look elsewhere.
@@ -138,7 +137,6 @@ impl Slot {
             freshness,
             current: ArcSwapOption::empty(),
             flight: Flight::new(),
-            used_at: AtomicI64::new(0),
         }
     }
 
@@ -172,6 +170,7 @@ impl Slot {
         let cached = Cached::new(Arc::clone(&live), grant, mark, now);
         self.serve(&cached, now);
         self.current.store(Some(Arc::new(cached)));
+        self.manager.tell_keepers(&live, &self.memory);
         live
     }
 
@@ -234,12 +233,7 @@ impl Slot {
 
     /// Notes that somebody asks for the token.
     pub(crate) fn touch(&self) {
-        self.used_at.store(self.manager.now().as_millis(), Ordering::Relaxed);
-    }
-
-    /// When somebody last asked for the token, up to the time between two looks.
-    pub(crate) fn used_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.used_at.load(Ordering::Relaxed))
+        self.memory.touch(self.manager.now());
     }
 }
 

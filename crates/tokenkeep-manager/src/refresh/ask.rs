@@ -10,7 +10,7 @@ use tokenkeep_oauth::{
     AccountsServer, CodeExchange, MAX_RETRY_AFTER, OAuthError, OAuthErrorKind, Replay,
     THROTTLE_WINDOW, TokenReply,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{Held, Run, gone, note};
 use crate::{
@@ -138,7 +138,7 @@ pub(super) async fn ask(
         return Ok(Answer::Changed);
     }
     if let Some(lost) = &request.lost {
-        warn!(since = ?lost.since, "the answer to an earlier refresh was lost; asking again");
+        info!(since = ?lost.since, "the answer to an earlier refresh was lost; asking again");
     }
     run.asked += 1;
     debug!(server = %request.server, "asking the accounts server");
@@ -247,6 +247,10 @@ impl Request {
         let lost = error.maybe_applied();
         if !lost {
             note(slot, |state| self.withdraw(state, true)).await;
+        } else if error.status().is_some() {
+            // A server in trouble has answered, and hardly with a token that nobody got. It must
+            // not use the budget up, or nobody could ask when it is well again.
+            note(slot, |state| budget::uncount(state, self.at)).await;
         }
         if !error.is_transient() || run.want.can_wait() {
             return Err(error.into());

@@ -93,7 +93,6 @@ impl Holding<'_> {
                     Ok(Some(_)) => {}
                     Ok(None) => {
                         // The fence keeps us from overwriting what the new holder stores.
-                        warn!("the lease has passed to another holder");
                         let generation = self.lease.generation;
                         slot.manager.emit(&slot.id, EventKind::LeaseLost { generation });
                         std::future::pending::<()>().await;
@@ -103,6 +102,8 @@ impl Holding<'_> {
             }
         };
         tokio::select! {
+            // Not by chance, so that a test with a seed is the same each time.
+            biased;
             result = work => result,
             () = renew => unreachable!("renewing never ends"),
         }

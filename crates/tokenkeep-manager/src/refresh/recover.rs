@@ -87,7 +87,6 @@ async fn store(
         }
         Save::Superseded(_) | Save::Gone => info!("another login took the token's place"),
         Save::Done(stored) => {
-            info!("stored the token that an earlier refresh could not store");
             let (grant, issued_at) = (unsaved.grant(), unsaved.issued_at);
             note(slot, |state| {
                 if state.in_flight.as_ref().is_some_and(|it| Some(&it.grant) == grant.as_ref()) {

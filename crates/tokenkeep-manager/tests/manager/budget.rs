@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tokenkeep_core::{RefreshToken, TokenStatus, update_state};
-use tokenkeep_emulator::Config;
+use tokenkeep_emulator::{Config, Fault};
 use tokenkeep_manager::ManagerErrorKind;
 
-use crate::scene::{HOUR, MINUTE, Scene};
+use crate::scene::{HOUR, MINUTE, Scene, TOKEN};
 
 #[tokio::test]
 async fn no_process_asks_an_eleventh_time_in_ten_minutes() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
     let mut refreshed = scene.refreshes();
@@ -35,7 +35,7 @@ async fn no_process_asks_an_eleventh_time_in_ten_minutes() {
 
 #[tokio::test]
 async fn an_api_that_refuses_every_token_does_not_use_the_budget_up() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let before = scene.refreshes();
     let mut errors = 0;
@@ -55,7 +55,7 @@ async fn an_api_that_refuses_every_token_does_not_use_the_budget_up() {
 
 #[tokio::test]
 async fn a_grant_that_one_process_saw_refused_is_asked_for_by_none() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
     scene.emulator.reset();
@@ -79,7 +79,7 @@ async fn a_grant_that_one_process_saw_refused_is_asked_for_by_none() {
 
 #[tokio::test]
 async fn what_a_request_is_about_is_on_record_before_it_is_sent() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     scene.emulator.configure(Config::new().token_latency_ms(50));
@@ -101,7 +101,7 @@ async fn what_a_request_is_about_is_on_record_before_it_is_sent() {
 
 #[tokio::test]
 async fn requests_that_were_counted_long_ago_or_by_a_wrong_clock_do_not_count() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let shared = scene.store.shared().unwrap();
     for at in [scene.clock_now().minus(11 * MINUTE), scene.clock_now().plus(24 * HOUR)] {
@@ -109,4 +109,24 @@ async fn requests_that_were_counted_long_ago_or_by_a_wrong_clock_do_not_count() 
         update_state(shared, alice.id(), counted).await.unwrap();
         alice.refresh().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_in_trouble_does_not_use_the_budget_up() {
+    let scene = Scene::new();
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let down = (0..1_000).map(|_| Fault::answering(TOKEN, 503, "<html>down</html>"));
+    scene.emulator.configure(Config::new().fail_next(down));
+    let before = scene.emulator.stats().faults;
+    for _ in 0..5 * 60 {
+        scene.clock.advance(Duration::from_secs(1));
+        let error = alice.access_token().await.unwrap_err();
+        assert_eq!(error.kind(), ManagerErrorKind::Provider);
+    }
+    let asked = scene.emulator.stats().faults - before;
+    assert!((20..60).contains(&asked), "{asked} times in five minutes");
+    scene.emulator.configure(Config::new().fail_next([]));
+    scene.clock.advance(MINUTE);
+    alice.access_token().await.unwrap();
 }

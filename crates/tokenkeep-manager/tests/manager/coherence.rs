@@ -37,7 +37,7 @@ async fn a_token_that_another_process_has_revoked_is_not_served_beyond_the_bound
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START));
     for (ours, theirs) in pairs(&dir, &clock) {
-        let scene = Scene::with_store(Arc::clone(&clock), ours).await;
+        let scene = Scene::with_store(Arc::clone(&clock), ours);
         let alice = scene.user("alice@example.com").await;
         alice.access_token().await.unwrap();
         scene.clock.advance(BOUND);
@@ -55,7 +55,7 @@ async fn a_login_of_another_process_is_used_within_the_bound() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START));
     for (ours, theirs) in pairs(&dir, &clock) {
-        let scene = Scene::with_store(Arc::clone(&clock), ours).await;
+        let scene = Scene::with_store(Arc::clone(&clock), ours);
         let alice = scene.user("alice@example.com").await;
         alice.access_token().await.unwrap();
         let code = GrantToken::new(scene.new_user("alice@example.com").grant_token).unwrap();
@@ -68,15 +68,15 @@ async fn a_login_of_another_process_is_used_within_the_bound() {
     }
 }
 
-async fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
+fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    (Scene::with_store(clock, store.clone()).await, store)
+    (Scene::with_store(clock, store.clone()), store)
 }
 
 #[tokio::test]
 async fn while_nothing_changes_no_token_is_read_and_the_store_is_seldom_asked() {
-    let (scene, store) = watched().await;
+    let (scene, store) = watched();
     let alice = scene.user("alice@example.com").await;
     let bob = scene.user("bob@example.com").await;
     for _ in 0..2 {
@@ -99,7 +99,7 @@ async fn while_nothing_changes_no_token_is_read_and_the_store_is_seldom_asked() 
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_costs_no_token_that_works() {
-    let (scene, store) = watched().await;
+    let (scene, store) = watched();
     let alice = scene.user("alice@example.com").await;
     let live = alice.access_token().await.unwrap();
     let broken = [Operation::ChangeMark, Operation::FindTokenById, Operation::State];
@@ -116,7 +116,7 @@ async fn a_store_that_does_not_answer_costs_no_token_that_works() {
 
 #[tokio::test]
 async fn an_old_token_that_an_sdk_puts_back_does_not_replace_ours() {
-    let (scene, store) = watched().await;
+    let (scene, store) = watched();
     let alice = scene.user("alice@example.com").await;
     let before = scene.stored(alice.id()).await;
     scene.clock.advance(HOUR / 2);
@@ -129,7 +129,7 @@ async fn an_old_token_that_an_sdk_puts_back_does_not_replace_ours() {
 
 #[tokio::test]
 async fn a_handle_does_not_serve_who_gets_its_id_next() {
-    let (scene, store) = watched().await;
+    let (scene, store) = watched();
     let alice = scene.user("alice@example.com").await;
     alice.access_token().await.unwrap();
     store.inner().delete_token(alice.id()).await.unwrap();

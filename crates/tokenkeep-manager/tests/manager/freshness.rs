@@ -20,7 +20,7 @@ async fn pass(scene: &Scene, time: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_served_while_it_is_renewed_in_the_background() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let old = alice.access_token().await.unwrap();
     scene.clock.advance(HOUR - 30 * SECOND);
@@ -39,7 +39,7 @@ async fn a_token_is_served_while_it_is_renewed_in_the_background() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stored_token_that_is_soon_to_expire_is_served_while_it_is_renewed() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR - 30 * SECOND);
     scene.emulator.configure(Config::new().token_latency_ms(5_000));
@@ -58,7 +58,7 @@ async fn a_stored_token_that_is_soon_to_expire_is_served_while_it_is_renewed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_ends_in_time_though_the_clock_was_set_back() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let old = alice.access_token().await.unwrap();
     pass(&scene, 50 * MINUTE).await;
@@ -73,7 +73,7 @@ async fn a_token_ends_in_time_though_the_clock_was_set_back() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_sleep_of_the_machine_an_expired_token_costs_one_refresh() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let before = scene.refreshes();
     // The clock that nobody sets has stood still.
@@ -94,7 +94,7 @@ async fn after_a_sleep_of_the_machine_an_expired_token_costs_one_refresh() {
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_that_is_missing_or_absurd_costs_no_token() {
     for lifetime in ["", r#","expires_in":0"#, r#","expires_in":-5"#, r#","expires_in":1e300"#] {
-        let scene = Scene::new().await;
+        let scene = Scene::new();
         let alice = scene.user("alice@example.com").await;
         scene.clock.advance(HOUR);
         let body = format!(r#"{{"access_token":"test-access-odd"{lifetime}}}"#);
@@ -113,7 +113,7 @@ async fn a_lifetime_that_is_missing_or_absurd_costs_no_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_passing_failure_is_tried_again_while_the_caller_waits() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     scene.emulator.configure(Config::new().fail_next([
@@ -127,7 +127,7 @@ async fn a_passing_failure_is_tried_again_while_the_caller_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_does_not_answer_is_not_asked_by_every_caller() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     let faults = (0..1_000).map(|_| Fault::dropping(TOKEN, DropWhen::Before));
@@ -153,7 +153,7 @@ async fn a_store_that_never_answers_does_not_keep_its_callers() {
     for operation in [Operation::FindTokenById, Operation::State, Operation::Lease] {
         let clock = Arc::new(ManualClock::new(START));
         let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-        let scene = Scene::with_store(clock, store.clone()).await;
+        let scene = Scene::with_store(clock, store.clone());
         let patient = manager(&scene.emulator, store.clone(), &scene.clock).deadline(MINUTE);
         let alice = scene.user("alice@example.com").await;
         let alice = patient.build().unwrap().handle_by_id(alice.id()).await.unwrap();

@@ -18,7 +18,7 @@ fn code(text: &str) -> GrantToken {
 
 #[tokio::test]
 async fn a_code_becomes_a_token_under_the_users_name() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let login = Login::grant_token(client(), code(&user.grant_token));
     let logged_in = scene.manager.log_in(login).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_code_becomes_a_token_under_the_users_name() {
 
 #[tokio::test]
 async fn a_grant_that_was_taken_before_is_not_exchanged_again() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let login = || Login::grant_token(client(), code(&user.grant_token));
     let first = scene.manager.log_in(login()).await.unwrap();
@@ -44,7 +44,7 @@ async fn a_grant_that_was_taken_before_is_not_exchanged_again() {
 
 #[tokio::test]
 async fn a_second_login_takes_the_place_of_the_first() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let user = scene.new_user("alice@example.com");
     let login = Login::grant_token(client(), code(&user.grant_token));
@@ -57,7 +57,7 @@ async fn a_second_login_takes_the_place_of_the_first() {
 
 #[tokio::test]
 async fn a_missing_users_scope_is_a_warning() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let scope = "ZohoCRM.modules.ALL";
     let user =
         scene.emulator.add_user_with_scope("alice@example.com", CLIENT_ID, CLIENT_SECRET, scope);
@@ -70,7 +70,7 @@ async fn a_missing_users_scope_is_a_warning() {
 
 #[tokio::test]
 async fn a_used_code_needs_a_login_and_leaves_nothing() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let login = || Login::grant_token(client(), code(&user.grant_token));
     scene.manager.log_in(login()).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_used_code_needs_a_login_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_wrong_client_is_told_which_data_centres_to_try() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let secret = ClientSecret::new(CLIENT_SECRET).unwrap();
     let stranger = ClientCredentials::new("test-unknown-client", secret).unwrap();
@@ -97,7 +97,7 @@ async fn a_wrong_client_is_told_which_data_centres_to_try() {
 async fn a_store_that_cannot_be_written_costs_no_grant() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let user = scene.new_user("alice@example.com");
     let login = || Login::grant_token(client(), code(&user.grant_token));
     store.fail_all(Operation::SaveToken, When::Before, StoreErrorKind::PermissionDenied);
@@ -112,7 +112,7 @@ async fn a_store_that_cannot_be_written_costs_no_grant() {
 async fn what_was_issued_and_cannot_be_stored_is_given_to_the_caller() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let user = scene.new_user("alice@example.com");
     store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
     let login = Login::grant_token(client(), code(&user.grant_token));
@@ -127,7 +127,7 @@ async fn what_was_issued_and_cannot_be_stored_is_given_to_the_caller() {
 
 #[tokio::test]
 async fn a_login_whose_answer_is_lost_stays_in_the_store() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let fault = Fault::dropping("/oauth/v2/token", DropWhen::After);
     scene.emulator.configure(Config::new().fail_next([fault]));
@@ -170,7 +170,7 @@ async fn two_users_in_two_data_centres_work_at_the_same_time_with_one_manager() 
 
 #[tokio::test]
 async fn the_data_centre_and_environment_of_a_login_are_remembered() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let login = Login::grant_token(client(), code(&user.grant_token))
         .data_center(DataCenter::by_code("in").unwrap())
@@ -202,7 +202,7 @@ async fn issued(scene: &Scene, email: &str) -> TokenReply {
 
 #[tokio::test]
 async fn tokens_that_were_issued_are_stored_under_the_users_name() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let reply = issued(&scene, "alice@example.com").await;
     let before = scene.emulator.stats();
     let logged_in = scene.manager.log_in(Login::issued(client(), reply.clone())).await.unwrap();
@@ -228,7 +228,7 @@ async fn tokens_that_were_issued_are_stored_under_the_users_name() {
 async fn tokens_that_were_issued_are_stored_first_thing() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let reply = issued(&scene, "alice@example.com").await;
     // Whatever the store can do besides, and whoever the user is.
     for operation in [Operation::FindToken, Operation::GetTokens, Operation::ReplaceToken] {
@@ -246,7 +246,7 @@ async fn tokens_that_were_issued_are_stored_first_thing() {
 async fn tokens_that_were_issued_and_cannot_be_stored_are_given_back() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let reply = issued(&scene, "alice@example.com").await;
     store.fail_all(Operation::SaveToken, When::Before, StoreErrorKind::Full);
     // A name that is none does not matter before they are stored.
@@ -261,7 +261,7 @@ async fn tokens_that_were_issued_and_cannot_be_stored_are_given_back() {
 
 #[tokio::test]
 async fn where_issued_tokens_belong_is_remembered() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let reply = issued(&scene, "alice@example.com").await;
     let manager = scene.manager_of_zoho();
     let login = Login::issued(client(), reply)
@@ -277,7 +277,7 @@ async fn where_issued_tokens_belong_is_remembered() {
 
 #[tokio::test]
 async fn where_a_login_belongs_is_remembered_though_its_answer_was_lost() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let fault = Fault::dropping("/oauth/v2/token", DropWhen::After);
     scene.emulator.configure(Config::new().fail_next([fault]));
@@ -296,7 +296,7 @@ async fn where_a_login_belongs_is_remembered_though_its_answer_was_lost() {
 
 #[tokio::test]
 async fn a_grant_that_was_taken_before_stays_where_it_is() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let login = || Login::grant_token(client(), code(&user.grant_token));
     let token = scene.manager.log_in(login()).await.unwrap().token;

@@ -7,6 +7,7 @@ mod budget;
 mod calls;
 mod coherence;
 mod freshness;
+mod keeper;
 mod login;
 mod processes;
 mod recovery;

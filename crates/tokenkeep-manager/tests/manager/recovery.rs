@@ -29,7 +29,7 @@ impl Rotating {
     async fn new(grace: Duration) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-        let scene = Scene::with_store(clock, store.clone()).await;
+        let scene = Scene::with_store(clock, store.clone());
         let alice = scene.user("alice@example.com").await;
         let grace = u64::try_from(grace.as_millis()).unwrap();
         scene.emulator.configure(Config::new().rotate_refresh_tokens(true).grace_ms(grace));

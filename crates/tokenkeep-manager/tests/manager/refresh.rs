@@ -35,7 +35,7 @@ async fn storm(handles: Vec<TokenHandle>) {
 
 #[tokio::test]
 async fn a_fresh_token_comes_from_memory() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     alice.access_token().await.unwrap();
     let before = scene.refreshes();
@@ -55,7 +55,7 @@ async fn many_tasks_on_an_expired_token_cost_one_refresh_on_every_store() {
         Arc::new(FileConfig::new(dir.path().join("t.csv")).clock(clock.clone()).open().unwrap()),
     ];
     for store in stores {
-        let scene = Scene::with_store(Arc::clone(&clock), store).await;
+        let scene = Scene::with_store(Arc::clone(&clock), store);
         let alice = scene.user("alice@example.com").await;
         scene.clock.advance(HOUR);
         scene.emulator.configure(Config::new().token_latency_ms(50));
@@ -67,7 +67,7 @@ async fn many_tasks_on_an_expired_token_cost_one_refresh_on_every_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_managers_on_one_store_cost_one_refresh() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     scene.emulator.configure(Config::new().token_latency_ms(100));
@@ -83,7 +83,7 @@ async fn several_managers_on_one_store_cost_one_refresh() {
 
 #[tokio::test]
 async fn a_token_that_another_one_refreshed_is_used() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_token_that_another_one_refreshed_is_used() {
 
 #[tokio::test]
 async fn a_reply_without_a_refresh_token_keeps_the_old_one() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let before = scene.stored(alice.id()).await;
     scene.clock.advance(HOUR);
@@ -108,7 +108,7 @@ async fn a_reply_without_a_refresh_token_keeps_the_old_one() {
 
 #[tokio::test]
 async fn a_rotated_refresh_token_is_stored_before_anyone_gets_the_access_token() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.configure(Config::new().rotate_refresh_tokens(true));
     for _ in 0..3 {
@@ -123,7 +123,7 @@ async fn a_rotated_refresh_token_is_stored_before_anyone_gets_the_access_token()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_goes_on_when_its_caller_goes_away() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.configure(Config::new().rotate_refresh_tokens(true).token_latency_ms(200));
     scene.clock.advance(HOUR);
@@ -137,7 +137,7 @@ async fn a_refresh_goes_on_when_its_caller_goes_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_token_is_refreshed_once_and_a_late_rejection_not_at_all() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let old = alice.access_token().await.unwrap();
     scene.emulator.expire_access_tokens();
@@ -159,7 +159,7 @@ async fn a_rejected_token_is_refreshed_once_and_a_late_rejection_not_at_all() {
 
 #[tokio::test]
 async fn refreshing_on_demand_gives_another_token() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let old = alice.access_token().await.unwrap();
     let new = alice.refresh().await.unwrap();
@@ -168,7 +168,7 @@ async fn refreshing_on_demand_gives_another_token() {
 
 #[tokio::test]
 async fn a_refused_refresh_token_needs_a_login_and_is_not_sent_again() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.reset();
     scene.new_user("alice@example.com"); // the client is known, the refresh token is not
@@ -187,7 +187,7 @@ async fn a_refused_refresh_token_needs_a_login_and_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_login_made_elsewhere_ends_the_need_for_one() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.reset();
     let again = scene.new_user("alice@example.com");
@@ -203,7 +203,7 @@ async fn a_login_made_elsewhere_ends_the_need_for_one() {
 
 #[tokio::test]
 async fn a_throttled_token_waits_out_the_window_without_asking() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let error = loop {
         match alice.refresh().await {
@@ -225,7 +225,7 @@ async fn a_throttled_token_waits_out_the_window_without_asking() {
 
 #[tokio::test(start_paused = true)]
 async fn an_early_refresh_that_fails_leaves_the_old_token_in_use() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let old = alice.access_token().await.unwrap();
     scene.clock.advance(HOUR - Duration::from_secs(30)); // within the margin of 60 s
@@ -256,7 +256,7 @@ async fn an_early_refresh_that_fails_leaves_the_old_token_in_use() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_lived_token_is_used_for_half_its_life() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     scene.emulator.configure(Config::new().access_token_lifetime_s(10));
     let alice = scene.user("alice@example.com").await;
     let first = alice.access_token().await.unwrap();
@@ -270,7 +270,7 @@ async fn a_short_lived_token_is_used_for_half_its_life() {
 
 #[tokio::test]
 async fn a_deleted_token_is_no_token() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.store.delete_token(alice.id()).await.unwrap();
     scene.clock.advance(HOUR);
@@ -282,7 +282,7 @@ async fn a_deleted_token_is_no_token() {
 
 #[tokio::test]
 async fn a_caller_does_not_wait_beyond_the_deadline() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.configure(Config::new().token_latency_ms(2_000));
     let impatient = manager(&scene.emulator, Arc::clone(&scene.store), &scene.clock)
@@ -298,7 +298,7 @@ async fn a_caller_does_not_wait_beyond_the_deadline() {
 async fn what_is_stored_is_read_again_under_the_lease() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     let before = scene.refreshes();
@@ -320,7 +320,7 @@ async fn what_is_stored_is_read_again_under_the_lease() {
 async fn a_refresh_is_saved_though_nobody_waits_for_it() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let alice = scene.user("alice@example.com").await;
     scene.clock.advance(HOUR);
     let started = store.stop_next(Operation::Lease, When::Before);
@@ -342,7 +342,7 @@ fn a_refresh_whose_runtime_has_ended_is_begun_again_in_another() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let lasting = tokio::runtime::Runtime::new().unwrap();
     let (scene, alice) = lasting.block_on(async {
-        let scene = Scene::new().await;
+        let scene = Scene::new();
         let alice = scene.user("alice@example.com").await;
         (scene, alice)
     });
@@ -360,7 +360,7 @@ fn a_refresh_whose_runtime_has_ended_is_begun_again_in_another() {
 
 #[tokio::test]
 async fn a_refusal_is_remembered_when_no_handle_is_left() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let user = scene.new_user("alice@example.com");
     let code = GrantToken::new(user.grant_token).unwrap();
     scene.manager.log_in(Login::grant_token(client(), code.clone())).await.unwrap();
@@ -386,7 +386,7 @@ async fn a_refusal_is_remembered_when_no_handle_is_left() {
 async fn a_login_made_while_the_old_token_is_refused_is_used_at_once() {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let alice = scene.user("alice@example.com").await;
     scene.emulator.reset();
     scene.clock.advance(HOUR);
@@ -418,7 +418,7 @@ fn a_lease_or_a_deadline_of_zero_is_refused() {
 
 #[tokio::test]
 async fn a_clock_that_was_wrong_throttles_nobody_for_long() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let shared = scene.store.shared().unwrap();
     for (ahead, throttled) in [(HOUR / 6, true), (24 * HOUR, false)] {

@@ -9,7 +9,7 @@ use crate::scene::{START, Scene, client, reached};
 
 #[tokio::test]
 async fn a_revoked_token_ends_at_the_provider_and_here() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let bob = scene.user("bob@example.com").await;
     assert_eq!(scene.manager.revoke(alice.id()).await.unwrap(), Revoked::Now);
@@ -24,7 +24,7 @@ async fn a_revoked_token_ends_at_the_provider_and_here() {
 
 #[tokio::test]
 async fn a_revoked_user_can_log_in_again() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.manager.revoke(alice.id()).await.unwrap();
     let user = scene.new_user("alice@example.com");
@@ -38,7 +38,7 @@ async fn a_revoked_user_can_log_in_again() {
 
 #[tokio::test]
 async fn a_revocation_that_does_not_reach_the_provider_changes_nothing() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     let before = scene.stored(alice.id()).await;
     let fault = Fault::dropping("/oauth/v2/token/revoke", DropWhen::Before);
@@ -51,7 +51,7 @@ async fn a_revocation_that_does_not_reach_the_provider_changes_nothing() {
 
 #[tokio::test]
 async fn what_is_revoked_already_is_ended_here() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.reset();
     assert_eq!(scene.manager.revoke(alice.id()).await.unwrap(), Revoked::Already);
@@ -66,7 +66,7 @@ async fn a_login_during_a_revocation_is_revoked_too() {
         if !shared {
             store = store.without_shared();
         }
-        let scene = Scene::with_store(clock, Arc::new(store.clone())).await;
+        let scene = Scene::with_store(clock, Arc::new(store.clone()));
         let alice = scene.user("alice@example.com").await;
         let gate = if shared {
             store.stop_next(Operation::ReplaceToken, When::Before)

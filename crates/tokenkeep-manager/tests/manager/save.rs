@@ -24,7 +24,7 @@ async fn rotating_scene(shared: bool) -> (Scene, Faulty, TokenHandle) {
         store = store.without_shared();
     }
     let store = Arc::new(store);
-    let scene = Scene::with_store(clock, store.clone()).await;
+    let scene = Scene::with_store(clock, store.clone());
     let alice = scene.user("alice@example.com").await;
     scene.emulator.configure(Config::new().rotate_refresh_tokens(true).grace_ms(0));
     scene.clock.advance(HOUR);

@@ -30,13 +30,13 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) async fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let store = ListStore::with_clock(clock.clone());
-        Self::with_store(clock, Arc::new(store)).await
+        Self::with_store(clock, Arc::new(store))
     }
 
-    pub(crate) async fn with_store(clock: Arc<ManualClock>, store: Arc<dyn TokenStore>) -> Self {
+    pub(crate) fn with_store(clock: Arc<ManualClock>, store: Arc<dyn TokenStore>) -> Self {
         let emulator = Emulator::builder().clock(clock.clone()).in_process();
         let manager = manager(&emulator, Arc::clone(&store), &clock).build().unwrap();
         Self { clock, emulator, store, manager }
