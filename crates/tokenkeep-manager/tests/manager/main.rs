@@ -9,7 +9,6 @@ mod coherence;
 mod freshness;
 mod keeper;
 mod login;
-mod processes;
 mod recovery;
 mod refresh;
 mod revoke;
