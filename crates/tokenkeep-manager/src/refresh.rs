@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, info_span, warn};
 pub use self::recover::Recovery;
 use self::{
     ask::{Answer, Issued, may_ask},
-    lease::{Leased, take_lease},
+    lease::{Holding, Leased, take_lease},
 };
 pub(crate) use self::{
     held::Held,
@@ -46,7 +46,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, want: &Want) -> Result<Arc<LiveToken>,
         let mut run = Run::new(slot, want);
         let result = match slot.manager.timed().shared() {
             Some(shared) => run.with_lease(shared).await,
-            None => run.renew(None).await,
+            None => run.renew(None).await.and_then(|live| live.ok_or_else(|| replaced(&slot.id))),
         };
         drop(working);
         run.conclude(result)
@@ -74,50 +74,67 @@ impl<'a> Run<'a> {
         &mut self,
         shared: &dyn SharedStore,
     ) -> Result<Arc<LiveToken>, ManagerError> {
-        // Somebody may have refreshed since, or nobody may ask: that takes no lease to see.
-        let held = Held::gather(self.slot).await?;
-        if !held.has_unsaved() {
-            if let Some(live) = held.usable(self.slot, self.want) {
-                return Ok(self.adopt(live, held.stored()));
+        for _ in 0..OTHERS_MEANWHILE {
+            // Somebody may have refreshed since, or nobody may ask: that takes no lease to see.
+            let held = Held::gather(self.slot).await?;
+            if !held.has_unsaved() {
+                if let Some(live) = held.usable(self.slot, self.want) {
+                    return Ok(self.adopt(live, held.stored()));
+                }
+                self.serve_meanwhile(&held);
+                may_ask(self.slot, self.want, &held)?;
             }
-            self.serve_meanwhile(&held);
-            may_ask(self.slot, self.want, &held)?;
+            let lease = match take_lease(self, shared).await? {
+                Leased::Mine(lease) => lease,
+                Leased::NotNeeded(theirs) => return Ok(self.adopt(theirs.0, &theirs.1)),
+            };
+            // Only what is read under the lease counts.
+            let renewed = lease.keep_while(self.slot, self.renew(Some(&lease))).await;
+            lease.release().await;
+            if let Some(live) = renewed? {
+                return Ok(live);
+            }
         }
-        let lease = match take_lease(self, shared).await? {
-            Leased::Mine(lease) => lease,
-            Leased::NotNeeded(theirs) => return Ok(self.adopt(theirs.0, &theirs.1)),
-        };
-        // Only what is read under the lease counts.
-        let taken = lease.get().clone();
-        let result = lease.keep_while(self.slot, self.renew(Some(&taken))).await;
-        lease.release().await;
-        result
+        Err(replaced(&self.slot.id))
     }
 
-    /// Uses what is stored or asks for more. In a store of one process, the flight is all the
-    /// coordination there is.
-    async fn renew(&mut self, lease: Option<&Lease>) -> Result<Arc<LiveToken>, ManagerError> {
+    /// Uses what is stored or asks for more; `None` if others get in the way again and again, or the
+    /// lease is not ours any more. In a store of one process, the flight is all the coordination
+    /// there is.
+    async fn renew(
+        &mut self,
+        holding: Option<&Holding<'_>>,
+    ) -> Result<Option<Arc<LiveToken>>, ManagerError> {
+        let lease = holding.map(Holding::get);
         for _ in 0..OTHERS_MEANWHILE {
             loop {
                 let held = recover::bring_home(self.slot, lease).await?;
                 if let Some(live) = held.usable(self.slot, self.want) {
-                    return Ok(self.adopt(live, held.token()));
+                    return Ok(Some(self.adopt(live, held.token())));
                 }
+                recover::may_replace(self.slot, &held)?;
                 self.serve_meanwhile(&held);
                 match ask::ask(self, &held, lease).await? {
                     Answer::Issued(issued) => {
                         if let Some(live) = self.keep(held, *issued, lease).await? {
-                            return Ok(live);
+                            return Ok(Some(live));
                         }
                         break;
                     }
                     Answer::AskAgain => {}
                     Answer::Changed => break,
                 }
+                // Whoever has it now may be asking too.
+                if !still_ours(holding).await? {
+                    return Ok(None);
+                }
             }
             debug!("another one took the token's place, or changed what is known of it");
+            if !still_ours(holding).await? {
+                return Ok(None);
+            }
         }
-        Err(replaced(&self.slot.id))
+        Ok(None)
     }
 
     /// Publishes what somebody else has stored.
@@ -228,11 +245,18 @@ impl<'a> Run<'a> {
     }
 }
 
+async fn still_ours(holding: Option<&Holding<'_>>) -> Result<bool, ManagerError> {
+    match holding {
+        Some(holding) => holding.is_ours().await,
+        None => Ok(true),
+    }
+}
+
 /// The token is refreshed, and what was known of its failures is over.
 fn note_refreshed(state: &mut TokenState, issued: &Issued) {
     state.refreshed_at = Some(issued.at);
     state.status = TokenStatus::Active;
-    state.in_flight = None;
+    issued.clear(state);
     state.refused = None;
     state.throttled_until = None;
     state.throttled_at = None;

@@ -46,11 +46,20 @@ pub(super) struct Issued {
     /// When it was asked: its tokens live from then on, at the latest.
     pub(super) at: Timestamp,
     server: AccountsServer,
+    in_flight: InFlight,
     /// Whether the same grant had been sent before, and the answer to that was lost.
     pub(super) replayed: bool,
 }
 
 impl Issued {
+    /// Takes what was asked off the record, and with it earlier requests with the same grant. That
+    /// of a later holder of the lease stays.
+    pub(super) fn clear(&self, state: &mut TokenState) {
+        state.in_flight = state.in_flight.take().filter(|it| {
+            it.grant != self.in_flight.grant || it.generation > self.in_flight.generation
+        });
+    }
+
     /// What is stored after this reply: fields that it lacks, the refresh token above all, stay.
     pub(super) fn token(&self, slot: &Slot, held: &Held) -> OAuthToken {
         let reply = &self.reply;
@@ -162,6 +171,7 @@ pub(super) async fn ask(
             reply,
             at: request.at,
             server: request.server,
+            in_flight: request.in_flight,
             replayed: request.lost.is_some(),
         }))),
         Err(error) => request.failed(run, held, error).await,
@@ -290,13 +300,30 @@ impl Request {
             state.refused = Some(refused.clone());
         })
         .await;
-        slot.manager.emit(&slot.id, EventKind::NeedsLogin);
+        if self.is_outdated(slot).await {
+            // Somebody has logged in since it was looked at.
+            note(slot, |state| {
+                if state.refused.as_ref() == Some(&refused) {
+                    state.status = TokenStatus::Active;
+                    state.refused = None;
+                }
+            })
+            .await;
+        } else {
+            slot.manager.emit(&slot.id, EventKind::NeedsLogin);
+        }
         match &self.lost {
             Some(lost) if slot.manager.0.settings.rules.replay != Replay::Always => {
                 ManagerError::answer_lost(&slot.id, lost.since, error)
             }
             Some(_) | None => error.into(),
         }
+    }
+
+    /// Whether another grant is stored by now.
+    async fn is_outdated(&self, slot: &Slot) -> bool {
+        let stored = slot.manager.timed().find_token_by_id(&slot.id).await;
+        matches!(&stored, Ok(Some(it)) if Fingerprint::of_grant(it).as_ref() != Some(&self.in_flight.grant))
     }
 
     async fn throttled(&self, slot: &Slot, error: &OAuthError) -> ManagerError {

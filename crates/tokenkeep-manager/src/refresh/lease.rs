@@ -84,6 +84,11 @@ impl Holding<'_> {
         &self.lease
     }
 
+    /// Whether it has not passed to another holder; renews it on the way.
+    pub(super) async fn is_ours(&self) -> Result<bool, ManagerError> {
+        Ok(self.shared.renew_lease(&self.lease, self.ttl).await?.is_some())
+    }
+
     /// Does `work`, renewing the lease so that it does not end in the middle.
     pub(super) async fn keep_while<T>(&self, slot: &Slot, work: impl Future<Output = T>) -> T {
         let renew = async {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{Fingerprint, Lease, TokenStatus};
+use tokenkeep_core::{Fingerprint, Lease, StoreError, StoreErrorKind, TokenStatus};
 use tracing::{debug, info, warn};
 
 use super::{Held, Save, note, save};
@@ -71,6 +71,23 @@ pub(super) async fn bring_home(
     slot.memory.keep(unsaved);
     keep_saving(slot);
     Ok(held)
+}
+
+/// Whether what is held may be renewed.
+///
+/// # Errors
+///
+/// `Store` if a refresh token that took the place of the stored one still cannot be stored. It is
+/// not replaced once more before it is: the store would be two behind, and whoever goes by it
+/// could not come back.
+pub(super) fn may_replace(slot: &Slot, held: &Held) -> Result<(), ManagerError> {
+    if held.unsaved().is_some_and(Unsaved::rotates) {
+        let what = format!("token {}: the one that was issued last is not stored yet", slot.id);
+        return Err(StoreError::new(StoreErrorKind::Unavailable, what)
+            .with_hint("mend the store; what was issued is kept, and stored as soon as it can be")
+            .into());
+    }
+    Ok(())
 }
 
 /// Stores `unsaved`; `false` if it still cannot be stored.

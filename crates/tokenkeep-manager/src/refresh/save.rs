@@ -106,10 +106,16 @@ enum Beside {
 }
 
 impl Unsaved {
+    /// Whether another one has got a token of the same grant that lasts longer. A refresh token that
+    /// took the place of the stored one is newer in any case.
+    fn is_older_than(&self, stored: &OAuthToken) -> bool {
+        !self.rotates() && stored.expiry_time() > self.token.expiry_time()
+    }
+
     fn beside(&self, stored: OAuthToken) -> Beside {
         if holds(&stored, &self.token) {
             Beside::Settled(Save::Done(stored))
-        } else if self.is_of(&stored) {
+        } else if self.is_of(&stored) && !self.is_older_than(&stored) {
             Beside::SameGrant(stored)
         } else {
             Beside::Settled(Save::Superseded(stored))
