@@ -38,7 +38,7 @@ impl TokenManager {
 
     /// The store's mark, not older than that. One caller asks for it, the others wait.
     async fn mark(&self) -> Option<ChangeMark> {
-        let shared = self.0.store.shared()?;
+        let shared = self.timed().shared()?;
         let mut last = self.0.marks.0.lock().await;
         let now = self.now();
         let half = self.0.settings.coherence / 2;
