@@ -27,14 +27,14 @@
 //! |---|---|---|
 //! | a process | one flight a process (1) | `Slot::flight` |
 //! | `TakeLease` | take the lease, or adopt what others stored (2) | `refresh/lease.rs`: `take_lease` |
-//! | `Renew` | start again, with the lease if it is still ours | `refresh.rs`: the loop in `renew` |
+//! | `Renew` | start again, with the lease if it is still ours | `refresh.rs`: `renew`, `still_ours` |
 //! | `ReadAgain` | read under the lease; save what was left first (3) | `refresh/recover.rs`: `bring_home` |
 //! | `Record` | note the refresh in flight, by comparison (4) | `refresh/ask.rs`: `Request::record` |
 //! | `Ask`, `Receive` | the exchange; a lost answer is asked for again (5) | `refresh/ask.rs`: `ask`, `failed` |
 //! | `Spool` | keep it in the slot, then in the spool (6) | `refresh/recover.rs`: `remember` |
 //! | `Save`, `ReadBack` | compare and swap, with the fence (7) | `refresh/save.rs`: `save` |
 //! | `Unspool` | remove the spool entry (7) | `refresh/recover.rs`: `forget` |
-//! | `Clear`, `Release` | clear the note, give the lease back (8) | `refresh.rs`: `note_refreshed`; `release` |
+//! | `Clear`, `Release` | clear the note, give the lease back (8) | `Issued::clear`; `refresh/lease.rs`: `release` |
 //! | `ReadRefused`, `Mark` | a dead grant: read once more, then mark it | `refresh/ask.rs`: `refused` |
 //!
 //! # What holds
