@@ -2,7 +2,7 @@
 //!
 //! - [`conformance`] is the suite that every token store has to pass, yours too.
 //! - [`ManualClock`] stands still until a test moves it.
-//! - [`FaultyStore`] fails or stops where a test wants.
+//! - [`FaultyStore`] fails or stops where a test wants; [`ChaosStore`] where a plan says so.
 //! - [`LeakCanary`] finds secrets where they must not be.
 //!
 //! # Running the suite on your own store
@@ -78,12 +78,14 @@
 #![forbid(unsafe_code)]
 
 mod canary;
+mod chaos;
 mod clock;
 pub mod conformance;
 mod faulty;
 
 pub use self::{
     canary::{Leak, LeakCanary},
+    chaos::{Chaos, ChaosStore, Fate},
     clock::ManualClock,
     faulty::{FaultyStore, Gate, When},
 };
