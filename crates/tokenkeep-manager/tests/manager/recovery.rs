@@ -197,3 +197,85 @@ async fn what_happens_to_a_token_is_told() {
     };
     assert!(at.store.shared().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_refresh_token_that_is_not_stored_is_not_replaced_again() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    let process = at.process(Replay::Never).await;
+    let live = process.access_token().await.unwrap();
+    let requests = at.scene.refreshes();
+    at.scene.clock.advance(HOUR);
+    let error = process.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::Store);
+    assert!(error.hint().unwrap().contains("mend the store"), "{error:?}");
+    assert_eq!(at.scene.refreshes(), requests);
+    at.store.heal(Operation::ReplaceToken);
+    let next = process.access_token().await.unwrap();
+    assert_ne!(next.access_token(), live.access_token());
+    let newest = at.scene.emulator.newest_refresh_token("alice@example.com").unwrap();
+    let stored = at.scene.stored(at.alice.id()).await;
+    assert_eq!(stored.refresh_token().unwrap().expose_secret(), newest);
+}
+
+/// What one process could not store, and another one has made obsolete by a refresh of its own.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_over_is_not_stored_over_a_token_that_lasts_longer() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.scene.emulator.configure(Config::new().rotate_refresh_tokens(false));
+    let process = at.process(Replay::Always).await;
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    assert!(!process.access_token().await.unwrap().is_saved());
+    at.store.heal(Operation::ReplaceToken);
+    at.scene.clock.advance(HOUR / 4);
+    let other = at.manager(Replay::Always).build().unwrap();
+    let other = other.handle_by_id(at.alice.id()).await.unwrap();
+    let theirs = other.refresh().await.unwrap();
+    sleep(2 * MINUTE).await;
+    let stored = at.scene.stored(at.alice.id()).await;
+    assert_eq!(stored.access_token(), Some(theirs.access_token()));
+    assert_eq!(spool(at.dir.path()).list().await.unwrap().entries, []);
+    let ours = process.access_token().await.unwrap();
+    assert_eq!(ours.access_token(), theirs.access_token());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lease_leaves_the_record_of_its_new_holder() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.scene.emulator.configure(Config::new().rotate_refresh_tokens(false));
+    let gate = at.store.stop_next(Operation::ReplaceToken, When::Before);
+    let process = at.process(Replay::Always).await;
+    let first = tokio::spawn(async move { process.access_token().await });
+    reached(&gate).await;
+    at.scene.clock.advance(LEASE);
+    at.scene.emulator.configure(Config::new().token_latency_ms(5_000));
+    let other = at.process(Replay::Always).await;
+    let second = tokio::spawn(async move { other.access_token().await });
+    sleep(Duration::from_secs(1)).await;
+    let theirs = at.scene.state(at.alice.id()).await.in_flight.unwrap();
+    gate.open();
+    first.await.unwrap().unwrap();
+    assert_eq!(at.scene.state(at.alice.id()).await.in_flight, Some(theirs));
+    second.await.unwrap().unwrap();
+    assert_eq!(at.scene.state(at.alice.id()).await.in_flight, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lease_does_not_ask_again() {
+    let at = Rotating::new(MINUTE).await;
+    let lost = Fault::dropping(TOKEN, DropWhen::After);
+    at.scene.emulator.configure(Config::new().fail_next([lost]));
+    let before = at.scene.refreshes();
+    let process = at.process(Replay::Within(MINUTE)).await;
+    let first = tokio::spawn(async move { process.access_token().await.unwrap() });
+    // It pauses for a tenth of a second before it would ask again.
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(at.scene.refreshes(), before + 1);
+    at.scene.clock.advance(LEASE);
+    at.scene.emulator.configure(Config::new().token_latency_ms(3_000));
+    let other = at.process(Replay::Within(MINUTE)).await;
+    let second = tokio::spawn(async move { other.access_token().await.unwrap() });
+    let (ours, theirs) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!(ours.access_token(), theirs.access_token());
+    assert_eq!(at.scene.refreshes(), before + 2, "its own, and one of the new holder");
+}
