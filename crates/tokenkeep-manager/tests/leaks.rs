@@ -15,7 +15,7 @@ use tokenkeep_core::{
     RefreshToken, StoreErrorKind, Timestamp, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Emulator, Fault};
-use tokenkeep_manager::{Login, ManagerError, TokenHandle, TokenManager};
+use tokenkeep_manager::{FileSpool, Login, ManagerError, TokenHandle, TokenManager};
 use tokenkeep_oauth::{AccountsServer, ApiDomain};
 use tokenkeep_testkit::{FaultyStore, LeakCanary, ManualClock, When};
 
@@ -28,6 +28,7 @@ struct Walk {
     emulator: Emulator,
     store: Arc<FaultyStore<ListStore>>,
     manager: TokenManager,
+    _spool: tempfile::TempDir,
     client_secret: String,
     watched: Mutex<HashSet<String>>,
 }
@@ -37,15 +38,22 @@ impl Walk {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_764_000_000_000)));
         let emulator = Emulator::builder().clock(clock.clone()).start().await.unwrap();
         let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
+        let spool = tempfile::tempdir().unwrap();
         let manager = TokenManager::builder(Arc::clone(&store))
             .clock(clock.clone())
             .timeout(Duration::from_secs(2))
+            .on_event({
+                let canary = canary.clone();
+                move |event| canary.capture(&format!("event: {event:?} {event:#?}"))
+            })
+            .spool(FileSpool::in_directory(spool.path().join("spool")).unwrap())
             .accounts_server(AccountsServer::parse(emulator.url()).unwrap())
             .api_domain(ApiDomain::parse(emulator.url()).unwrap())
             .build()
             .unwrap();
         let client_secret = canary.mark("client-secret");
-        Self { canary, clock, emulator, store, manager, client_secret, watched: Mutex::default() }
+        let watched = Mutex::default();
+        Self { canary, clock, emulator, store, manager, _spool: spool, client_secret, watched }
     }
 
     fn client(&self, id: &str) -> ClientCredentials {
@@ -136,12 +144,23 @@ impl Walk {
     async fn store_fails(&self, alice: &TokenHandle) {
         for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Full, StoreErrorKind::Corrupt] {
             for when in [When::Before, When::After] {
-                self.clock.advance(HOUR);
-                self.store.fail_all(Operation::ReplaceToken, when, kind);
-                self.show(&alice.access_token().await).await;
-                self.store.heal(Operation::ReplaceToken);
-                self.clock.advance(HOUR);
-                self.show(&alice.access_token().await.unwrap()).await;
+                for operation in [
+                    Operation::ReplaceToken,
+                    Operation::ReplaceState,
+                    Operation::State,
+                    Operation::Lease,
+                    Operation::FindTokenById,
+                ] {
+                    self.clock.advance(HOUR);
+                    self.store.fail_all(operation, when, kind);
+                    match alice.access_token().await {
+                        Ok(live) => self.show(&live).await,
+                        Err(error) => self.show_error(&error).await,
+                    }
+                    self.store.heal(operation);
+                    self.clock.advance(HOUR);
+                    self.show(&alice.access_token().await.unwrap()).await;
+                }
             }
         }
     }
@@ -185,6 +204,7 @@ fn no_secret_shows_anywhere() {
     assert!(panicked.is_err());
     let captured = canary.captured();
     assert!(captured.contains("refreshed"), "the traces were captured");
+    assert!(captured.contains("event: Event"), "the events were captured");
     assert!(captured.contains("unexpected: "), "the panic was captured");
     canary.assert_clean([captured]);
 }
