@@ -14,3 +14,4 @@ mod refresh;
 mod revoke;
 mod save;
 mod scene;
+mod steps;
