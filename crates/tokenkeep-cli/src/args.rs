@@ -1,6 +1,6 @@
 //! The command line, and the way from it to a verb.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
@@ -58,6 +58,27 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) api_domain: Option<String>,
 
+    /// How many seconds a token is waited for at most, and an answer of the CRM
+    /// [default: 60; a server that is down is asked for 3]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) deadline: Option<u64>,
+
+    /// Where a new token waits that cannot be stored
+    /// [default: tokenkeep/spool in the user's state directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(env = "TOKENKEEP_SPOOL", hide_env_values = true)]
+    pub(crate) spool: Option<PathBuf>,
+
+    /// Keep a token that cannot be stored nowhere else
+    #[arg(long, global = true)]
+    pub(crate) no_spool: bool,
+
+    /// Encrypt what waits there with the key in this file: 32 bytes as hex or Base64
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env = "TOKENKEEP_SPOOL_KEY_FILE", hide_env_values = true)]
+    pub(crate) spool_key_file: Option<PathBuf>,
+
     /// More logs on stderr: -v what, -vv why, -vvv everything; TOKENKEEP_LOG=tokenkeep_oauth=debug
     /// for one part
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
@@ -83,6 +104,8 @@ enum Verb {
     Token(verbs::token::Args),
     Api(verbs::api::Args),
     Refresh(verbs::refresh::Args),
+    Keep(verbs::keep::Args),
+    Recover(verbs::recover::Args),
     Revoke(verbs::revoke::Args),
     Delete(verbs::delete::Args),
     Import(verbs::import::Args),
@@ -128,26 +151,33 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn in_runtime(cli: Cli, printer: Printer) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch(cli.verb, Context::new(cli.global, printer)))
+    runtime.block_on(async {
+        let context = Context::new(cli.global, printer);
+        let done = dispatch(cli.verb, &context).await;
+        context.tell_what_is_unsaved();
+        done
+    })
 }
 
-async fn dispatch(verb: Verb, context: Context) -> Result<(), Failure> {
+async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
     match verb {
-        Verb::Demo(args) => Box::pin(verbs::demo::run(args, &context)).await,
-        Verb::Login(args) => Box::pin(verbs::login::run(args, &context)).await,
-        Verb::Add(args) => Box::pin(verbs::add::run(args, &context)).await,
-        Verb::List(args) => Box::pin(verbs::list::run(args, &context)).await,
-        Verb::Show(args) => Box::pin(verbs::show::run(args, &context)).await,
-        Verb::Find(args) => Box::pin(verbs::find::run(args, &context)).await,
-        Verb::Token(args) => Box::pin(verbs::token::run(args, &context)).await,
-        Verb::Api(args) => Box::pin(verbs::api::run(args, &context)).await,
-        Verb::Refresh(args) => Box::pin(verbs::refresh::run(args, &context)).await,
-        Verb::Revoke(args) => Box::pin(verbs::revoke::run(args, &context)).await,
-        Verb::Delete(args) => Box::pin(verbs::delete::run(args, &context)).await,
-        Verb::Import(args) => Box::pin(verbs::import::run(args, &context)).await,
-        Verb::Export(args) => Box::pin(verbs::export::run(args, &context)).await,
-        Verb::Doctor(args) => Box::pin(verbs::doctor::run(args, &context)).await,
-        Verb::Emulator(args) => Box::pin(verbs::emulator::run(args, &context)).await,
-        Verb::Completions(args) => verbs::completions::run(args, &context),
+        Verb::Demo(args) => Box::pin(verbs::demo::run(args, context)).await,
+        Verb::Login(args) => Box::pin(verbs::login::run(args, context)).await,
+        Verb::Add(args) => Box::pin(verbs::add::run(args, context)).await,
+        Verb::List(args) => Box::pin(verbs::list::run(args, context)).await,
+        Verb::Show(args) => Box::pin(verbs::show::run(args, context)).await,
+        Verb::Find(args) => Box::pin(verbs::find::run(args, context)).await,
+        Verb::Token(args) => Box::pin(verbs::token::run(args, context)).await,
+        Verb::Api(args) => Box::pin(verbs::api::run(args, context)).await,
+        Verb::Refresh(args) => Box::pin(verbs::refresh::run(args, context)).await,
+        Verb::Keep(args) => Box::pin(verbs::keep::run(args, context)).await,
+        Verb::Recover(args) => Box::pin(verbs::recover::run(args, context)).await,
+        Verb::Revoke(args) => Box::pin(verbs::revoke::run(args, context)).await,
+        Verb::Delete(args) => Box::pin(verbs::delete::run(args, context)).await,
+        Verb::Import(args) => Box::pin(verbs::import::run(args, context)).await,
+        Verb::Export(args) => Box::pin(verbs::export::run(args, context)).await,
+        Verb::Doctor(args) => Box::pin(verbs::doctor::run(args, context)).await,
+        Verb::Emulator(args) => Box::pin(verbs::emulator::run(args, context)).await,
+        Verb::Completions(args) => verbs::completions::run(args, context),
     }
 }

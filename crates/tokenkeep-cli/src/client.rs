@@ -7,7 +7,8 @@ use clap::{
     builder::{PossibleValue, StringValueParser, TypedValueParser},
 };
 use tokenkeep::{
-    AccountsServer, ClientCredentials, ClientSecret, DataCenter, Environment, Login, TokenManager,
+    AccountsServer, ClientCredentials, ClientSecret, DataCenter, Environment, Fingerprint, Login,
+    OAuthToken, Spool, Spooled, TokenManager,
 };
 use zeroize::Zeroizing;
 
@@ -86,6 +87,34 @@ pub(crate) fn credentials(
     Ok(ClientCredentials::new(id, ClientSecret::new(secret.as_str())?)?)
 }
 
+/// Puts the token of a login that could not be stored into the spool. Says what is to be done.
+async fn keep(context: &Context, manager: &TokenManager, token: &OAuthToken) -> String {
+    let id = token.id();
+    let kept = async {
+        let spool = context.spool().ok().flatten()?;
+        let stored = manager.store().find_token_by_id(id?).await.ok().flatten()?;
+        if stored.refresh_token() == token.refresh_token() {
+            return Some("the token itself is stored".to_owned());
+        }
+        let grant = Fingerprint::of_grant(&stored)?;
+        let entry = Spooled::new(id?.clone(), grant, token.clone(), context.clock.now());
+        if let Err(error) = spool.put(&entry).await {
+            tracing::warn!(%error, "the token of the login could not be put into the spool");
+            return None;
+        }
+        Some(format!("it is kept in {}", spool.directory().display()))
+    };
+    match (kept.await, id) {
+        (Some(kept), Some(id)) => format!(
+            "the login went through and {kept}: make room in the store or make it writable, then \
+             `tokenkeep recover` and `tokenkeep token --id {id}`"
+        ),
+        _ => "the login went through and could not be stored: make room in the store or make it \
+              writable, then log in again"
+            .to_owned(),
+    }
+}
+
 /// Logs in, and shows the token that it made and what was not as it should be.
 pub(crate) async fn log_in(
     context: &Context,
@@ -100,18 +129,20 @@ pub(crate) async fn log_in(
     if let Some(environment) = place.environment() {
         login = login.environment(environment);
     }
-    let logged_in = manager.log_in(login).await.map_err(|error| {
-        let lost = error.unsaved_token().is_some();
-        let failure = Failure::from(error);
-        if lost {
-            failure.hint(
-                "the login went through and could not be stored: make room in the store or make \
-                 it writable, then log in again",
-            )
-        } else {
-            failure
+    let logged_in = match manager.log_in(login).await {
+        Ok(logged_in) => logged_in,
+        Err(error) => {
+            let hint = match error.unsaved_token() {
+                Some(token) => Some(keep(context, manager, token).await),
+                None => None,
+            };
+            let failure = Failure::from(error);
+            return Err(match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            });
         }
-    })?;
+    };
     if let Some(warning) = &logged_in.warning {
         context.printer.warn(warning);
     }

@@ -118,7 +118,12 @@ impl From<ManagerError> for Failure {
             ManagerErrorKind::Store => error.store_error().map_or(exit::FAILED, store_code),
             _ => exit::FAILED,
         };
-        let mut message = with_causes(&error);
+        let mut message = if error.kind() == ManagerErrorKind::Timeout {
+            // That it goes on is not true of a command that ends.
+            "getting the token takes longer than the deadline".to_owned()
+        } else {
+            with_causes(&error)
+        };
         if let Some(at) = error.retry_at() {
             message = format!("{message} (until {})", time::show(at));
         }
@@ -126,6 +131,9 @@ impl From<ManagerError> for Failure {
         match (code, error.hint()) {
             (exit::NEEDS_LOGIN, _) => failure.hint("log in again with `tokenkeep login`"),
             (_, Some(hint)) => failure.hint(hint),
+            (_, None) if error.kind() == ManagerErrorKind::Timeout => {
+                failure.hint("try again, or wait longer with `--deadline SECONDS`")
+            }
             (_, None) => failure,
         }
     }

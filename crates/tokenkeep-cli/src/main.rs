@@ -17,6 +17,7 @@ mod secrets;
 mod select;
 mod server;
 mod signals;
+mod spool;
 mod time;
 mod verbs;
 mod view;

@@ -51,6 +51,14 @@ impl Printer {
         }
     }
 
+    /// One of many results, as one line of JSON.
+    pub(crate) fn line<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+        let json = serde_json::to_vec(value).map_err(|error| {
+            Failure::failed(format!("the result cannot be written as JSON: {error}"))
+        })?;
+        self.bytes(&json, true)
+    }
+
     /// A result that is text and nothing else.
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
         self.bytes(text.as_bytes(), true)

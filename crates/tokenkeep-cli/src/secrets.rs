@@ -8,12 +8,16 @@ use std::{
     path::PathBuf,
 };
 
+use tokenkeep::SpoolKey;
 use zeroize::Zeroizing;
 
 use crate::error::Failure;
 
 /// The flags that a secret might be expected behind.
 const PLAIN: [&str; 4] = ["--client-secret", "--refresh-token", "--grant-token", "--access-token"];
+
+/// The flags of the one secret that comes in by a file alone.
+const SPOOL_KEY: &str = "spool-key";
 
 /// No secret is longer than this.
 const LIMIT: u64 = 64 * 1024;
@@ -23,6 +27,10 @@ pub(crate) fn refuse_plain(arguments: &[OsString]) -> Result<(), Failure> {
     for argument in arguments.iter().skip(1).take_while(|argument| *argument != "--") {
         let argument = argument.to_string_lossy();
         let name = argument.split_once('=').map_or(&*argument, |(name, _)| name);
+        if name.strip_prefix("--") == Some(SPOOL_KEY) {
+            return Err(Failure::usage(format!("`{name}` does not take the key itself"))
+                .hint(format!("use {name}-file PATH")));
+        }
         if let Some(flag) = PLAIN.iter().find(|flag| **flag == name) {
             return Err(Failure::usage(format!(
                 "`{flag}` does not take the secret itself: others could read it in the list of \
@@ -86,6 +94,16 @@ impl Source<'_> {
         let flag = self.flag;
         Failure::usage(format!("cannot read the secret that `--{flag}-{kind}` names: {error}"))
     }
+}
+
+/// The key that the file of `--spool-key-file` holds.
+pub(crate) fn spool_key(path: &PathBuf) -> Result<SpoolKey, Failure> {
+    let source = Source { flag: SPOOL_KEY, env: None, file: Some(path), stdin: false };
+    let key = required(source, source.read()?)?;
+    SpoolKey::parse(&key).map_err(|error| {
+        Failure::usage(format!("`--{SPOOL_KEY}-file` cannot be used: {error}"))
+            .hint(error.hint().unwrap_or_default())
+    })
 }
 
 /// Defines the three flags of one secret.
@@ -196,6 +214,8 @@ mod tests {
             assert!(!failure.report().contains("test-plain"));
             assert!(failure.report().contains("-env VAR"), "{}", failure.report());
         }
+        assert!(refused(&["tokenkeep", "list", "--spool-key", "test-plain"]).is_some());
+        assert!(refused(&["tokenkeep", "list", "--spool-key-file", "X"]).is_none());
         assert!(refused(&["tokenkeep", "add", "--client-secret-env", "X"]).is_none());
         assert!(refused(&["tokenkeep", "show", "--", "--access-token"]).is_none());
     }

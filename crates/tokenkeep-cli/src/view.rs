@@ -1,5 +1,7 @@
 //! Tokens as they are shown: what scripts rely on, and no secret.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tokenkeep::{
     DataCenter, Environment, Field, OAuthToken, StoreError, Timestamp, TokenMeta, TokenState,
@@ -12,6 +14,9 @@ use crate::{output, time};
 pub(crate) const MASK: &str = "********";
 
 const PAGE: usize = 1_000;
+
+/// The window in which the provider counts refreshes.
+const WINDOW: Duration = tokenkeep::oauth::THROTTLE_WINDOW;
 
 /// What a token is good for right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -118,6 +123,38 @@ pub(crate) struct Detail {
     scopes: Vec<String>,
     refreshed_at: Option<String>,
     throttled_until: Option<String>,
+    /// When the refresh was begun whose answer is not stored.
+    in_flight_since: Option<String>,
+    /// When the provider refused the grant for good, and which accounts server did.
+    refused_at: Option<String>,
+    refused_by: Option<String>,
+    /// When the provider was asked to refresh it, in the window that it counts.
+    asked_at: Vec<String>,
+    #[serde(skip)]
+    events: Vec<(&'static str, String)>,
+}
+
+/// What has happened to a token of late and is not over, for a person.
+fn events(state: &TokenState, asked: &[Timestamp], now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut events = Vec::new();
+    if let Some(until) = state.throttled_until.filter(|until| *until > now) {
+        events.push(("throttled", format!("until {}", time::show(until))));
+    }
+    if let Some(in_flight) = &state.in_flight {
+        let since = time::show(in_flight.since);
+        events.push(("refresh", format!("begun {since}, its answer is not stored")));
+    }
+    if let Some(refused) = &state.refused {
+        events.push(("refused", format!("{} by {}", time::show(refused.at), refused.by)));
+    }
+    if let Some(last) = asked.iter().max() {
+        let times =
+            if asked.len() == 1 { "once".to_owned() } else { format!("{} times", asked.len()) };
+        let window = WINDOW.as_secs().div_ceil(60);
+        let last = time::show(*last);
+        events.push(("asked", format!("{times} in the last {window} minutes, last {last}")));
+    }
+    events
 }
 
 impl Detail {
@@ -130,8 +167,11 @@ impl Detail {
         let meta = TokenMeta::of(token, state)?;
         let mask = |field| token.has(field).then_some(MASK);
         let state = meta.state.clone().unwrap_or_default();
+        let asked: Vec<_> =
+            state.asked_at.iter().copied().filter(|at| *at > now.minus(WINDOW)).collect();
         Some(Self {
             row: Row::of(&meta, now),
+            events: events(&state, &asked, now),
             client_secret: mask(Field::ClientSecret),
             refresh_token: mask(Field::RefreshToken),
             access_token: mask(Field::AccessToken),
@@ -142,6 +182,10 @@ impl Detail {
             scopes: state.scopes,
             refreshed_at: state.refreshed_at.map(time::column),
             throttled_until: state.throttled_until.map(time::column),
+            in_flight_since: state.in_flight.map(|in_flight| time::column(in_flight.since)),
+            refused_at: state.refused.as_ref().map(|refused| time::column(refused.at)),
+            refused_by: state.refused.map(|refused| refused.by),
+            asked_at: asked.into_iter().map(time::column).collect(),
         })
     }
 
@@ -185,6 +229,7 @@ impl Detail {
         if let Some(org) = &self.org_id {
             lines.push(("org_id", org.clone()));
         }
+        lines.extend(self.events.iter().cloned());
         output::pairs(lines)
     }
 }
@@ -272,6 +317,39 @@ mod tests {
         assert_eq!(status(&token(true, 1_000, false), active), Status::NeedsLogin);
         assert_eq!(status(&token(true, 1_001, true), TokenStatus::NeedsLogin), Status::NeedsLogin);
         assert_eq!(status(&token(true, 1_001, true), TokenStatus::Revoked), Status::Revoked);
+    }
+
+    #[test]
+    fn what_is_going_on_with_a_token_is_shown_as_long_as_it_matters() {
+        let at = |seconds: i64| Timestamp::from_millis(1_764_000_000_000 + seconds * 1_000);
+        let token = token(true, 1, true).with_id(id());
+        let grant = tokenkeep::Fingerprint::of_grant(&token).unwrap();
+        let mut state = TokenState::default();
+        assert!(Detail::of(&token, Some(state.clone()), at(0)).unwrap().events.is_empty());
+        state.asked_at = vec![at(0), at(590), at(599)];
+        state.throttled_until = Some(at(700));
+        state.in_flight = Some(tokenkeep::InFlight::new(grant.clone(), at(599), 3));
+        let server = "https://accounts.zoho.eu";
+        state.refused = Some(tokenkeep::RefusedGrant::new(grant, server, at(500)));
+        let detail = Detail::of(&token, Some(state.clone()), at(600)).unwrap();
+        let table = detail.table();
+        for line in [
+            "throttled        until 2025-11-24T16:11:40Z",
+            "refresh          begun 2025-11-24T16:09:59Z, its answer is not stored",
+            "refused          2025-11-24T16:08:20Z by https://accounts.zoho.eu",
+            "asked            2 times in the last 10 minutes, last 2025-11-24T16:09:59Z",
+        ] {
+            assert!(table.contains(line), "{line}\n{table}");
+        }
+        let json = serde_json::to_value(&detail).unwrap();
+        assert_eq!(json["asked_at"], serde_json::json!(["1764000590000", "1764000599000"]));
+        assert_eq!(json["in_flight_since"], "1764000599000");
+        assert_eq!(
+            (&json["refused_at"], &json["refused_by"]),
+            (&"1764000500000".into(), &server.into())
+        );
+        let later = Detail::of(&token, Some(state), at(10_000)).unwrap().table();
+        assert!(!later.contains("asked") && !later.contains("throttled"), "{later}");
     }
 
     #[test]

@@ -45,12 +45,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let body = body.as_deref().map(read_body).transpose()?;
     let manager = context.manager().await?;
     let found = token.find(manager.store()).await?;
-    let crm = CrmClient::new(manager.handle_by_id(super::id_of(&found)?).await?)?;
+    let handle = manager.handle_by_id(super::id_of(&found)?).await?;
+    let crm = CrmClient::builder(handle).timeout(context.deadline()).build()?;
     let mut request = crm.request(method, &path);
     if let Some(body) = body {
         request = request.body(body);
     }
-    match request.send().await {
+    let sent = request.send().await;
+    if let Some(live) = crm.handle().cached() {
+        context.uses(&live);
+    }
+    match sent {
         Ok(response) => context.printer.bytes(response.body(), true),
         Err(error) => {
             if let Some(response) = error.response() {

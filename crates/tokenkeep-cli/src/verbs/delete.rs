@@ -1,6 +1,7 @@
 //! `tokenkeep delete`
 
 use serde::Serialize;
+use tokenkeep::{Fingerprint, Spool};
 
 use crate::{context::Context, error::Failure, select::SomeTokens};
 
@@ -38,6 +39,14 @@ pub(crate) async fn run(Args { tokens }: Args, context: &Context) -> Result<(), 
         }
         deleted
     };
+    // What was issued in a token's place and waits to be stored is of no use any more.
+    if let Some(spool) = context.spool()? {
+        for token in &found {
+            if let (Some(id), Some(grant)) = (token.id(), Fingerprint::of_grant(token)) {
+                spool.remove(id, &grant).await?;
+            }
+        }
+    }
     context.printer.result(&Deleted { deleted }, |Deleted { deleted }| match deleted {
         1 => "Deleted 1 token.".to_owned(),
         _ => format!("Deleted {deleted} tokens."),

@@ -2,6 +2,7 @@
 
 mod layout;
 mod servers;
+mod spool;
 mod tokens;
 
 use std::{path::Path, sync::Arc};
@@ -14,8 +15,9 @@ use crate::{context::Context, error::Failure, exit, output, view};
 const HELP: &str = "\
 It looks at the store and changes nothing in it: whether it opens and all of it can be read, who
 else can read it, what an official SDK that shares it would trip over, tokens that are there twice
-or look misplaced, users who must log in again, and whether this machine's clock agrees with the
-accounts servers of the tokens (one request to each, without a token).
+or look misplaced, users who must log in again, new tokens that could not be stored and wait in the
+spool, and whether this machine's clock agrees with the accounts servers of the tokens (one request
+to each, without a token).
 
 A `warning` is worth a look. A `failed` check ends the command with exit code 1, a store that does
 not open with 5. With `--format json` it is an array of objects with check, result (`ok`, `warning`,
@@ -79,7 +81,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     context.check_servers()?;
     let url = context.store_url()?;
     let mut checks = Vec::new();
-    let code = examine(args, context, &url, &mut checks).await?;
+    let (code, store) = examine(args, context, &url, &mut checks).await?;
+    spool::examine(context.spool()?, store.as_deref(), &mut checks).await;
     context.printer.result(&checks[..], table)?;
     let failed = checks.iter().filter(|check| check.result == Verdict::Failed).count();
     match (failed, code) {
@@ -88,13 +91,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Fills `checks`; says what exit code a failed one means.
+/// Fills `checks`; says what exit code a failed one means, and gives the store if it opens.
 async fn examine(
     args: Args,
     context: &Context,
     url: &StoreUrl,
     checks: &mut Vec<Check>,
-) -> Result<u8, Failure> {
+) -> Result<(u8, Option<Arc<dyn TokenStore>>), Failure> {
     // A store of which nothing is there yet is not made by looking at it.
     if let StoreUrl::Sqlite(path) | StoreUrl::File { path, .. } = url
         && !path.exists()
@@ -105,13 +108,13 @@ async fn examine(
             Verdict::Ok,
             format!("{} is not there yet; the first login makes it", path.display()),
         ));
-        return Ok(exit::FAILED);
+        return Ok((exit::FAILED, None));
     }
     let opened = match open_to_look(url).await {
         Ok(opened) => opened,
         Err(error) => {
             checks.push(failed("store", error.into()));
-            return Ok(exit::STORE);
+            return Ok((exit::STORE, None));
         }
     };
     let store = opened.clone().into_store();
@@ -119,7 +122,7 @@ async fn examine(
         Ok(contents) => contents,
         Err(error) => {
             checks.push(failed("store", error.into()));
-            return Ok(exit::STORE);
+            return Ok((exit::STORE, None));
         }
     };
     let count = contents.tokens.len();
@@ -134,7 +137,7 @@ async fn examine(
     } else {
         servers::examine(context, &contents.tokens, checks).await?;
     }
-    Ok(exit::FAILED)
+    Ok((exit::FAILED, Some(store)))
 }
 
 /// Opens the store so that nothing is changed in it by that alone.

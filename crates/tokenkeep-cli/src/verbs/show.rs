@@ -7,7 +7,9 @@ use crate::{context::Context, error::Failure, select, view::Detail};
 const HELP: &str = "\
 Secrets are shown as a mask where there is one, so one sees what is there and never its value.
 With `--format json` it is one object: the fields of `list`, the masks, redirect_url,
-accounts_server, org_id, scopes, refreshed_at and throttled_until.
+accounts_server, org_id, scopes, refreshed_at, throttled_until, in_flight_since (a refresh was begun
+and its answer is not stored), refused_at and refused_by (the provider refuses the grant), and
+asked_at (the refreshes of the last ten minutes, of which the provider allows ten).
 
 `tokenkeep find --user NAME` shows the same for a user.
 

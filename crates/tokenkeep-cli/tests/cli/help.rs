@@ -18,6 +18,8 @@ fn every_verb_explains_itself_with_examples() {
         "token",
         "api",
         "refresh",
+        "keep",
+        "recover",
         "revoke",
         "delete",
         "import",

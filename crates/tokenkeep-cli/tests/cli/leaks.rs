@@ -143,6 +143,8 @@ fn everything(url: &str) {
     log_in(&watch);
     watch.knows_what_is_stored();
     import_and_export(&watch);
+    recover(&watch);
+    keep(&watch);
     play(&watch);
     // It is asked for at the end, when all that ends tokens has run.
     end(&watch);
@@ -319,6 +321,57 @@ fn import_and_export(watch: &Watch) {
     watch.run(&["import", "sdk_tokens.txt"]).fails(1);
 }
 
+/// With tokens in the spool, whole and broken.
+fn recover(watch: &Watch) {
+    let spool = watch.home.path().join("kept");
+    watch.provider.emulator().configure(Config::new().rotate_refresh_tokens(true));
+    #[cfg(unix)]
+    {
+        for number in 0..20 {
+            let token = format!("test-access-{number}-{}", "x".repeat(2_000));
+            let other = json!({ "user_name": format!("other-{number}@x"), "access_token": token });
+            watch.home.import(&format!("{other}\n"));
+        }
+        for verb in [&["refresh", "1"][..], &["recover"]] {
+            let arguments = [verb, &["--spool", "kept", "-vvv"]].concat();
+            let ran = watch.home.run_unable_to_store(watch.command(&arguments));
+            watch.saw(&format!("output of {arguments:?}"), ran.shown());
+            assert_eq!(fs::read_dir(&spool).unwrap().count(), 1, "{}", ran.shown());
+        }
+    }
+    watch.run(&["recover", "--spool", "kept", "--format", "json", "-vvv"]).ok();
+    watch.knows_what_is_stored();
+    fs::create_dir_all(&spool).unwrap();
+    let secrets = watch.secrets.borrow().iter().cloned().collect::<Vec<_>>().join(" ");
+    watch.home.file(&format!("kept/{}-{}.token", "ab".repeat(16), "cd".repeat(8)), secrets);
+    watch.run(&["recover", "--spool", "kept", "-vvv"]);
+    watch.run(&["doctor", "--offline", "--spool", "kept", "-vvv"]);
+    let key = "test-key-that-is-none-of-the-right-length";
+    watch.home.file("key", key);
+    watch.secrets.borrow_mut().insert(key.to_owned());
+    watch.run(&["recover", "--spool", "kept", "--spool-key-file", "key"]).fails(2);
+    watch.run(&["recover", "--spool-key", key]).fails(2);
+    watch.provider.emulator().configure(Config::new().rotate_refresh_tokens(false));
+}
+
+/// Until it has begun.
+fn keep(watch: &Watch) {
+    #[cfg(unix)]
+    {
+        let server = ["--accounts-server", watch.provider.url()];
+        let mut child = watch.spawn(&[&["keep", "-vvv"], &server[..]].concat());
+        let mut stderr = BufReader::with_capacity(1, child.stderr.as_mut().unwrap());
+        let mut said = String::new();
+        while !said.contains("until ctrl-c") {
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+        }
+        watch.saw("keep, begun", &said);
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        watch.ended("keep", child);
+    }
+}
+
 /// The verbs that have an emulator of their own.
 fn play(watch: &Watch) {
     let kept = "demo-kept";
@@ -356,7 +409,8 @@ fn end(watch: &Watch) {
     watch.run(&["delete", "1", "-vv"]).ok();
     watch.run(&["delete", "1"]);
     watch.run(&["revoke", "2", "-vvv"]);
-    watch.run(&["revoke", "--all", "--yes", "--format", "json"]);
+    let server = ["--accounts-server", watch.provider.url()];
+    watch.run(&[&["revoke", "--all", "--yes", "--format", "json"], &server[..]].concat());
     watch.run(&["delete", "--user", "nobody"]);
 }
 

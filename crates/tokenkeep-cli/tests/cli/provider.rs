@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use tokenkeep::{Clock, SystemClock};
 use tokenkeep_emulator::{Config, Fault};
 
 use crate::support::{CLIENT, CLIENT_SECRET, Home, Provider, snapshot};
@@ -165,6 +166,20 @@ fn a_provider_that_does_not_answer_is_exit_code_1_and_changes_nothing() {
     assert_eq!(home.run(&["export", "--include-secrets"]).stdout, before);
     // What is fresh needs no provider.
     home.run(&["token", "--id", "1"]).ok();
+}
+
+#[test]
+fn a_slow_provider_is_waited_for_until_the_deadline_and_the_token_is_free_again() {
+    let (home, provider) = (home(), Provider::start());
+    provider.added(&home, ALICE);
+    provider.emulator().configure(Config::new().token_latency_ms(30_000));
+    let began = SystemClock.now();
+    home.run(&["refresh", "1", "--deadline", "1"]).fails(1).says("hint: ");
+    provider.emulator().configure(Config::new().token_latency_ms(0));
+    home.run(&["refresh", "1"]).ok();
+    let took = began.until(SystemClock.now());
+    assert!(took.as_secs() < 10, "{took:?}");
+    home.run(&["token", "--id", "1", "--deadline", "0"]).fails(2);
 }
 
 #[test]

@@ -83,6 +83,30 @@ impl Home {
         Ran::new(self, child.wait_with_output().unwrap())
     }
 
+    /// Runs with a store that takes no new token, while everything around them still works. A
+    /// database has a trigger; a token file has grown beyond the limit for files, within which all
+    /// else is.
+    pub(crate) fn run_unable_to_store(&self, command: Command) -> Ran {
+        let (scheme, path) = self.store.as_ref().unwrap().split_once(':').unwrap();
+        if scheme == "sqlite" {
+            let (database, mut command) = (rusqlite::Connection::open(path).unwrap(), command);
+            let trigger = "CREATE TRIGGER test BEFORE UPDATE ON oauthtoken
+                           BEGIN SELECT RAISE(ABORT, 'the test takes no token'); END";
+            database.execute_batch(trigger).unwrap();
+            let ran = Ran::new(self, command.output().unwrap());
+            database.execute_batch("DROP TRIGGER test").unwrap();
+            return ran;
+        }
+        assert!(fs::metadata(path).unwrap().len() > 32 * 1024, "the token file is too small");
+        let mut limited = Command::new("/bin/sh");
+        // Blocks are of 512 bytes there; more, in some shells, is as good.
+        limited.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\""]);
+        limited.arg(command.get_program()).args(command.get_args()).env_clear();
+        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        limited.current_dir(self.path()).stdin(Stdio::null());
+        Ran::new(self, limited.output().unwrap())
+    }
+
     /// Imports these lines.
     pub(crate) fn import(&self, lines: &str) {
         self.run_stdin(&["import", "-"], lines).ok();
