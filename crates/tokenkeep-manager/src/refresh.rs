@@ -201,10 +201,15 @@ impl<'a> Run<'a> {
         }
         let held = Held::new(token.clone(), Some(state), None);
         let Some(mut live) = held.valid(slot, &Want::new(self.want.reason)) else {
+            if saved && !issued.reply.expires_in.is_zero() {
+                // It was an old answer, or the clock was set: what is stored now gets a new one.
+                return Ok(None);
+            }
             return Err(ManagerError::new(
                 ManagerErrorKind::Provider,
                 format!("token {}: the provider issued a token that has expired", slot.id),
-            ));
+            )
+            .with_hint("try again"));
         };
         live.saved = saved;
         let live = slot.publish(live, Fingerprint::of_grant(&token), None);

@@ -166,10 +166,14 @@ pub(super) async fn ask(
         Err(error) if error.maybe_applied() => metrics::Request::Lost,
         Err(_) => metrics::Request::Refused,
     });
+    // The same answer again is as old as the first one.
+    let (replay, since) = (manager.0.settings.rules.replay, request.in_flight.since);
+    let is_old = replay.rotates() && replay.allows(since.until(request.at));
+    let at = if is_old { since } else { request.at };
     match answer {
         Ok(reply) => Ok(Answer::Issued(Box::new(Issued {
             reply,
-            at: request.at,
+            at,
             server: request.server,
             in_flight: request.in_flight,
             replayed: request.lost.is_some(),
@@ -262,13 +266,17 @@ impl Request {
             // not use the budget up, or nobody could ask when it is well again.
             note(slot, |state| budget::uncount(state, self.at)).await;
         }
-        if !error.is_transient() || run.want.can_wait() {
-            return Err(error.into());
-        }
         let pause = PAUSE.saturating_mul(1 << (run.asked - 1).min(16)).min(LONGEST_PAUSE);
-        let in_time = run.began.elapsed() + pause < slot.manager.0.settings.retry_for;
-        let may_repeat = !lost || run.asked <= LOST_ANSWERS && self.may_replay(slot, pause);
-        if !in_time || !may_repeat {
+        let (settings, took) = (&slot.manager.0.settings, run.began.elapsed() + pause);
+        let may_replay = self.may_replay(slot, pause);
+        let makes_sense = error.is_transient()
+            && !run.want.can_wait()
+            && took < settings.retry_for
+            && (!lost || run.asked <= LOST_ANSWERS && may_replay);
+        // With the answer a refresh token may be lost, which can be had again in its grace alone.
+        let must_replay =
+            lost && may_replay && settings.rules.replay.rotates() && took < settings.deadline;
+        if !makes_sense && !must_replay {
             return Err(error.into());
         }
         info!(%error, pause = ?pause, "asking again");
