@@ -107,17 +107,21 @@ impl TokenHandle {
         want: Want,
         old: &AccessToken,
     ) -> Result<Arc<LiveToken>, ManagerError> {
-        for _ in 0..3 {
-            let live = self.0.wait(want.clone()).await?;
-            if live.access_token != *old {
-                return Ok(live);
+        let waiting = async {
+            for _ in 0..3 {
+                let live = self.0.wait(want.clone()).await?;
+                if live.access_token != *old {
+                    return Ok(live);
+                }
+                // A refresh for another reason was under way, and has found the old one.
             }
-            // That was a refresh for another reason, already under way, which found the old one.
-        }
-        Err(ManagerError::new(
-            ManagerErrorKind::Provider,
-            format!("token {}: the provider keeps issuing the same access token", self.0.id),
-        ))
+            Err(ManagerError::new(
+                ManagerErrorKind::Provider,
+                format!("token {}: the provider keeps issuing the same access token", self.0.id),
+            ))
+        };
+        // The deadline is for all of them together.
+        self.0.in_time(self.0.manager.0.settings.deadline, waiting).await
     }
 }
 

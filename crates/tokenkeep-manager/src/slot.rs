@@ -213,17 +213,22 @@ impl Slot {
     /// Waits for the refresh under way, or a new one, but not beyond the deadline.
     pub(crate) async fn wait(self: &Arc<Self>, want: Want) -> Result<Arc<LiveToken>, ManagerError> {
         let deadline = self.manager.0.settings.deadline;
-        match tokio::time::timeout(deadline, self.flight(want)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(ManagerError::new(
+        self.in_time(deadline, self.flight(want)).await
+    }
+
+    /// Waits for `work`, but not for longer than `limit`.
+    pub(crate) async fn in_time<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, ManagerError>>,
+    ) -> Result<T, ManagerError> {
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
+            let (id, limit) = (&self.id, limit.as_secs_f32());
+            Err(ManagerError::new(
                 ManagerErrorKind::Timeout,
-                format!(
-                    "token {}: refreshing takes longer than {} s; it goes on",
-                    self.id,
-                    deadline.as_secs_f32()
-                ),
-            )),
-        }
+                format!("token {id}: refreshing takes longer than {limit} s; it goes on"),
+            ))
+        })
     }
 
     /// Whether a refresh is under way.
