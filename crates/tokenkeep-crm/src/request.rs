@@ -116,7 +116,9 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// `Invalid` if the request cannot be made; nothing was sent then. `Token` if there is no
-    /// usable token. `Unauthorized` if the CRM refuses a new token too. `ScopeMismatch`,
+    /// usable token. `Unauthorized` if the CRM refuses a new token too; if it refuses one new token
+    /// after another, no more are asked for until a time that
+    /// [the manager's error](CrmError::manager_error) names, and that is `Token`. `ScopeMismatch`,
     /// `NoPermission`, `RateLimited`, `Modified`, `Refused` or `Server` as the CRM answers.
     /// `Network` or `Timeout` if no answer arrived, `TooLarge` if one did that is larger than the
     /// client's limit, `Malformed` if it is a redirect, which is not followed.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokenkeep_core::Outcome;
+use tokenkeep_core::{Clock, Outcome, SystemClock};
 use tokenkeep_crm::{CrmClient, CrmErrorKind, Method, StatusCode};
 use tokenkeep_manager::ManagerErrorKind;
 use tokio::sync::Barrier;
@@ -72,6 +72,54 @@ async fn a_second_refusal_is_an_error() {
     assert!(error.hint().unwrap().contains("data centre"));
     assert_eq!(setup.refreshes() - before, 1);
     assert_eq!(setup.emulator.stats().faults, 2, "there is no third attempt");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_that_refuses_every_token_costs_two_refreshes_and_then_none() {
+    let setup = Setup::new().await;
+    let before = setup.refreshes();
+    setup.answers("/crm/v8/org", &[(401, INVALID); 600]);
+
+    // One after the other: two calls try with a new token, the third is told to stop.
+    for call in 1..=2 {
+        let error = setup.crm.org().await.unwrap_err();
+        assert_eq!(error.kind(), CrmErrorKind::Unauthorized, "call {call}: {error}");
+    }
+    let error = setup.crm.org().await.unwrap_err();
+    assert_eq!(error.kind(), CrmErrorKind::Token, "{error}");
+    let cause = error.manager_error().unwrap();
+    assert_eq!(cause.kind(), ManagerErrorKind::Rejected, "{cause}");
+    let retry_at = cause.retry_at().unwrap();
+    let wait = SystemClock.now().until(retry_at);
+    assert!(!wait.is_zero() && wait.as_secs() <= 60, "{wait:?}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("API domain") && hint.contains("scopes"), "{hint}");
+    assert_eq!(setup.refreshes() - before, 2);
+
+    // Many at once, again and again: the API is asked, the provider is not.
+    let barrier = Arc::new(Barrier::new(16));
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let (crm, barrier) = (setup.crm.clone(), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                for _ in 0..10 {
+                    let error = crm.org().await.unwrap_err();
+                    let cause = error.manager_error().unwrap();
+                    assert_eq!(cause.kind(), ManagerErrorKind::Rejected, "{cause}");
+                    assert_eq!(cause.retry_at(), Some(retry_at), "no call makes it longer");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(setup.refreshes() - before, 2);
+
+    // What the API takes still works, with the token that there is.
+    setup.crm.current_user().await.unwrap();
+    assert_eq!(setup.refreshes() - before, 2);
 }
 
 #[tokio::test]
