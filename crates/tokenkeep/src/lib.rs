@@ -79,6 +79,78 @@
 //! # }
 //! ```
 //!
+//! # Tokens that must not be lost
+//!
+//! A new token is stored before anyone gets it. Where the store fails, it is used, kept in memory
+//! and stored as soon as that works. With a [spool](FileSpool) it survives the end of the process
+//! too: [`TokenManager::recover`] stores what an earlier one left behind, and so does the next
+//! refresh of the token in question.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let directory = dir.path().join("spool"); // "/var/lib/app/spool"
+//! # let key = "746573742d6b65792d6e6f742d612d7265616c2d6b65792d3031323334353637";
+//! use tokenkeep::{EventKind, FileSpool, SpoolKey, TokenManager, open_store};
+//!
+//! // A private directory; what waits there is encrypted where there is a key.
+//! let spool = FileSpool::in_directory(directory)?.sealed_with(SpoolKey::parse(key)?);
+//! let manager = TokenManager::builder(open_store("list:").await?)
+//!     .spool(spool)
+//!     .on_event(|event| {
+//!         if let EventKind::Unsaved { message, .. } = &event.kind {
+//!             eprintln!("token {} waits to be stored: {message}", event.token_id);
+//!         }
+//!     })
+//!     .build()?;
+//!
+//! let recovery = manager.recover().await?; // when the program starts
+//! assert_eq!((recovery.stored, recovery.waiting), (0, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What happens, and how much of it
+//!
+//! [`TokenManager::events`] is a stream of all that happens to tokens, and
+//! [`on_event`](TokenManagerBuilder::on_event) calls back: refreshed and why, failed, who must log
+//! in again, what could not be stored. The [`metrics`] have the counts, `tracing` the log.
+//!
+//! A [`Keeper`] renews tokens in the background, so that nobody ever waits for one:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let manager = tokenkeep::TokenManager::builder(tokenkeep::ListStore::new()).build()?;
+//! let keeper = manager.keeper().start()?;
+//! // … until the program ends:
+//! keeper.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Other providers than Zoho
+//!
+//! [`ProviderRules`] say what a provider allows: how often a token may be refreshed, and whether a
+//! refresh token may be sent again when an answer was lost. Before Zoho would block a user, the
+//! error has the time until which to wait ([`ManagerError::retry_at`]). Requests go by https; a
+//! [`Transport`](oauth::Transport) of your own may carry them instead.
+//!
+//! ```
+//! # fn main() -> Result<(), tokenkeep::ManagerError> {
+//! use std::time::Duration;
+//! use tokenkeep::{Budget, ListStore, ProviderRules, Replay, TokenManager};
+//!
+//! let rules = ProviderRules::generic()
+//!     .with_budget(Some(Budget::new(60, Duration::from_secs(3600))))
+//!     .with_replay(Replay::Within(Duration::from_secs(30)));
+//! let manager = TokenManager::builder(ListStore::new()).provider_rules(rules).build()?;
+//! # drop(manager);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Stores
 //!
 //! | URL | feature | store |
@@ -110,8 +182,9 @@ mod store_url;
 pub use tokenkeep_core::*;
 pub use tokenkeep_manager::*;
 pub use tokenkeep_oauth::{
-    AccountsServer, AllowedServers, ApiDomain, Authorization, AuthorizationRequest, Callback,
-    DataCenter, OAuthClient, OAuthError, OAuthErrorKind, PkceVerifier, UnknownDataCenter,
+    AccountsServer, AllowedServers, ApiDomain, Authorization, AuthorizationRequest, Budget,
+    Callback, DataCenter, OAuthClient, OAuthClientBuilder, OAuthError, OAuthErrorKind,
+    PkceVerifier, ProviderRules, Replay, UnknownDataCenter,
 };
 
 pub use self::{
@@ -119,7 +192,8 @@ pub use self::{
     store_url::{FileDialect, StoreUrl, StoreUrlError},
 };
 
-/// Accounts servers: logins, exchange, refresh and revocation without a store.
+/// Accounts servers: logins, exchange, refresh and revocation without a store, and
+/// [`Transport`](oauth::Transport), by which other than https can carry the requests.
 pub mod oauth {
     pub use tokenkeep_oauth::*;
 }
