@@ -236,3 +236,30 @@ impl Line {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_what_belongs_to_the_event_and_no_more() {
+        let line = Line {
+            token_id: Some("7".to_owned()),
+            at: Some("1764000000000".to_owned()),
+            moment: "2025-11-24T16:00:00Z".to_owned(),
+            reason: Some("kept"),
+            ..Line::new("refreshed".to_owned())
+        };
+        let refreshed = Line { rotated: Some(false), took_ms: Some(12), ..line };
+        assert_eq!(
+            serde_json::to_string(&refreshed).unwrap(),
+            r#"{"event":"refreshed","token_id":"7","at":"1764000000000","reason":"kept","rotated":false,"took_ms":12}"#
+        );
+        let text = "2025-11-24T16:00:00Z  token 7: refreshed (kept) in 12 ms";
+        assert_eq!(refreshed.text(), text);
+        let needs_login = Line::of_kind(&EventKind::NeedsLogin);
+        assert_eq!(serde_json::to_string(&needs_login).unwrap(), r#"{"event":"needs_login"}"#);
+        let failed = Line { error: Some("no answer".to_owned()), ..Line::new("x_y".to_owned()) };
+        assert_eq!(failed.text(), "x y: no answer");
+    }
+}
