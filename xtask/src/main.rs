@@ -3,8 +3,10 @@
 
 mod bench;
 mod ci;
+mod mutants;
 mod process;
 mod python;
+mod soak;
 mod test;
 
 use std::{env, process::ExitCode};
@@ -27,6 +29,17 @@ Development tasks of tokenkeep.
                                   arrows    who may depend on whom; hygiene of the repository
                                   deny      licences and bans (where cargo-deny is installed)
                                   tests     cargo xtask test; whatever cannot run is a failure
+  cargo xtask soak              the long forms of tests that have one; a table of what ran
+  cargo xtask soak PART...      only these parts:
+                                  processes  200 rounds of 8 processes, one killed in each
+                                  faults     200,000 seeds of the fault harness
+                                  keeper     a simulated day of 1,000,000 tokens
+                                  flight     200,000 schedules of a refresh and its callers
+                                  model      the big runs of the model of the protocol
+                                  mutants    cargo xtask mutants
+  cargo xtask mutants           breaks each rule of the protocol in a copy of HEAD under
+                                target/mutants, and fails if no test sees it
+  cargo xtask mutants NAME...   only the patches of xtask/mutants whose names contain NAME
   cargo xtask bench             benchmarks beside their limits and a peer: a table, and
                                 target/bench/summary.json
   cargo xtask bench --quick     fewer samples; `cargo xtask bench --help` has all options
@@ -58,11 +71,13 @@ fn dispatch(arguments: &[String]) -> Result<()> {
             print!("{HELP}");
             Ok(())
         }
-        "ci" | "test" if asks_for_help => {
+        "ci" | "mutants" | "soak" | "test" if asks_for_help => {
             print!("{HELP}");
             Ok(())
         }
         "ci" => ci::run(rest),
+        "mutants" => mutants::run(rest),
+        "soak" => soak::run(rest),
         "test" => {
             let rest = rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest);
             test::run(rest, false)

@@ -46,22 +46,22 @@ pub(crate) fn run(filters: &[String], require_all: bool) -> Result<()> {
 
 /// What the lines of `cargo test` add up to.
 #[derive(Debug, Default)]
-struct Summary {
+pub(crate) struct Summary {
     /// The test binary or doctest whose lines are coming.
     current: String,
     binaries: u64,
     doctests: u64,
-    passed: u64,
-    failed: u64,
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
     ignored: u64,
-    failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
     skips: Vec<String>,
     /// What the machine lacks.
     missing: Vec<String>,
 }
 
 impl Summary {
-    fn read(&mut self, line: &str) {
+    pub(crate) fn read(&mut self, line: &str) {
         if let Some(binary) = line.trim_start().strip_prefix("Running ") {
             self.current = binary_name(binary);
             self.binaries += 1;
