@@ -99,7 +99,7 @@ async fn save(
                 let token = tokens::token(number, call).expect("the token is valid");
                 black_box(store.save_token(&token).await.expect("the store works"));
             },
-            |_| replace(limit.path(), &limit_path, &bytes).expect("the disk has room"),
+            |_| replace(limit.path(), &limit_path, &bytes, true).expect("the disk has room"),
         )
         .await;
     report.add("save", "file", count, medians);
@@ -143,20 +143,36 @@ fn id(number: usize) -> TokenId {
     TokenId::from_number(number as u64)
 }
 
-fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Puts `bytes` in the place of `path`, and onto the disk if it is to be `durable`.
+pub(crate) fn replace(
+    directory: &Path,
+    path: &Path,
+    bytes: &[u8],
+    durable: bool,
+) -> std::io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    if durable {
+        file.as_file().sync_all()?;
+    }
     file.persist(path)?;
-    File::open(directory)?.sync_all()
+    if durable { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
-fn fill(path: &Path, count: usize) -> Result<()> {
-    let mut text = Field::ALL.map(Field::name).join(",") + "\n";
+/// Writes a file of `count` tokens, as an official SDK would.
+pub(crate) fn fill(path: &Path, count: usize) -> Result<()> {
+    let mut text = header();
     for number in 1..=count {
-        text.push_str(&tokens::columns(number, 0).join(","));
-        text.push('\n');
+        text.push_str(&row(&tokens::columns(number, 0)));
     }
     #[expect(clippy::disallowed_methods, reason = "made for the store to read")]
     fs::write(path, text).context("could not write the file")
+}
+
+pub(crate) fn header() -> String {
+    Field::ALL.map(Field::name).join(",") + "\n"
+}
+
+pub(crate) fn row(columns: &[String; 10]) -> String {
+    columns.join(",") + "\n"
 }

@@ -6,21 +6,40 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for a terminal")]
 #![expect(clippy::future_not_send, reason = "one thread, so that nothing is measured but the work")]
 
+mod ahead;
 mod allocations;
+mod cached;
+mod contended;
 mod file;
+mod filled;
 mod fresh;
+mod look;
 mod options;
 mod peer;
+mod provider;
+mod refresh;
 mod report;
 mod sqlite;
 mod timer;
 mod tokens;
+mod waiters;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{options::Options, report::Report, timer::Timer};
+use crate::{
+    options::{Options, Part},
+    report::Report,
+    timer::Timer,
+};
+
+/// How many tokens are in the stores below the manager that is measured.
+const STORED: usize = 1_000;
+/// How many tasks wait for one refresh.
+const WAITERS: usize = 10_000;
+/// How many users' tokens are in memory.
+const CACHED: usize = 100_000;
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
@@ -46,22 +65,45 @@ fn main() -> ExitCode {
     }
 }
 
+async fn manager(timer: &Timer, report: &mut Report) -> Result<()> {
+    eprintln!("fresh token");
+    fresh::measure(timer, report).await?;
+    eprintln!("fresh token on two threads");
+    contended::measure(timer, report).await?;
+    eprintln!("looks at the store, {STORED} tokens");
+    look::measure(timer, STORED, report).await?;
+    eprintln!("refreshes, {STORED} tokens");
+    refresh::measure(timer, STORED, report).await?;
+    eprintln!("{WAITERS} waiters");
+    waiters::measure(timer, WAITERS, report).await?;
+    eprintln!("{CACHED} users");
+    cached::measure(timer, CACHED, report).await
+}
+
+async fn stores(timer: &Timer, options: &Options, report: &mut Report) -> Result<()> {
+    for count in &options.tokens {
+        eprintln!("sqlite, {count} tokens");
+        sqlite::measure(timer, *count, options.users, report).await?;
+        eprintln!("file, {count} tokens");
+        file::measure(timer, *count, options.users, report).await?;
+    }
+    Ok(())
+}
+
 fn run(options: &Options) -> Result<()> {
     let timer = Timer::new(options.quick);
     let mut report = Report::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        eprintln!("fresh token");
-        fresh::measure(&timer, &mut report).await?;
-        for count in &options.tokens {
-            eprintln!("sqlite, {count} tokens");
-            sqlite::measure(&timer, *count, options.users, &mut report).await?;
-            eprintln!("file, {count} tokens");
-            file::measure(&timer, *count, options.users, &mut report).await?;
+        if options.does(Part::Manager) {
+            manager(&timer, &mut report).await?;
+        }
+        if options.does(Part::Stores) {
+            stores(&timer, options, &mut report).await?;
         }
         anyhow::Ok(())
     })?;
-    if options.peer {
+    if options.peer && options.does(Part::Stores) {
         eprintln!("peer");
         peer::measure(options, &mut report)?;
     }

@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 pub(crate) const HELP: &str = "\
 Benchmarks of tokenkeep: each operation beside its limit and a peer.
 
-  cargo xtask bench [--quick] [--tokens N,N...] [--users N] [--no-peer] [--summary FILE]
+  cargo xtask bench [--quick] [--tokens N,N...] [--users N] [--only PART] [--no-peer] [--summary FILE]
 
   --quick         fewer samples
   --tokens N,...  how many tokens the stores hold; 10,1000,10000,100000 if not given
   --users N       how many different users are asked for, all over the store; 100 if not given
+  --only PART     manager, or stores
   --no-peer       without the Python stores
   --summary FILE  where the JSON goes; target/bench/summary.json if not given
 
@@ -23,17 +24,33 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) tokens: Vec<usize>,
     pub(crate) users: usize,
+    pub(crate) only: Option<Part>,
     pub(crate) peer: bool,
     pub(crate) summary: PathBuf,
 }
 
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What programs ask for: fresh tokens, refreshes, many waiters, many users.
+    Manager,
+    /// The stores' operations, and the peer's.
+    Stores,
+}
+
 impl Options {
+    /// Whether `part` is to be measured.
+    pub(crate) fn does(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
     /// `None` if help was asked for.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
             quick: false,
             tokens: vec![10, 1_000, 10_000, 100_000],
             users: 100,
+            only: None,
             peer: true,
             summary: PathBuf::from("target/bench/summary.json"),
         };
@@ -49,6 +66,13 @@ impl Options {
                     if options.users == 0 {
                         bail!("--users takes a whole number above zero");
                     }
+                }
+                "--only" => {
+                    options.only = Some(match value()?.as_str() {
+                        "manager" => Part::Manager,
+                        "stores" => Part::Stores,
+                        other => bail!("--only takes manager or stores, not {other}"),
+                    });
                 }
                 "--summary" => options.summary = value()?.into(),
                 "--tokens" => {

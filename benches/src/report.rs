@@ -1,19 +1,37 @@
 //! What was measured: a table, the targets, and the JSON for other programs.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::timer::Medians;
+use crate::{CACHED, STORED, WAITERS, timer::Medians};
 
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) store: &'static str,
-    pub(crate) tokens: usize,
+    /// How many tokens the store holds, or how many wait, or are cached.
+    pub(crate) count: usize,
+    unit: Unit,
     medians: Medians,
     peer: Option<(String, f64)>,
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Nanoseconds.
+    Time,
+    /// Bytes that were asked for.
+    Bytes,
+    /// Operations of a store.
+    Operations,
 }
 
 #[derive(Debug, Default)]
@@ -24,62 +42,84 @@ impl Report {
         &mut self,
         name: &'static str,
         store: &'static str,
-        tokens: usize,
+        count: usize,
         medians: Medians,
     ) {
-        self.0.push(Row { name, store, tokens, medians, peer: None });
+        self.add_in(Unit::Time, name, store, count, medians);
+    }
+
+    /// The same for figures of another unit.
+    pub(crate) fn add_in(
+        &mut self,
+        unit: Unit,
+        name: &'static str,
+        store: &'static str,
+        count: usize,
+        medians: Medians,
+    ) {
+        self.0.push(Row { name, store, count, unit, medians, peer: None });
     }
 
     /// Puts a peer's figure beside ours, where we have one.
-    pub(crate) fn add_peer(&mut self, name: &str, store: &str, tokens: usize, peer: &str, ns: f64) {
+    pub(crate) fn add_peer(
+        &mut self,
+        name: &str,
+        store: &str,
+        count: usize,
+        peer: &str,
+        figure: f64,
+    ) {
         if let Some(row) = self
             .0
             .iter_mut()
-            .find(|row| row.name == name && row.store == store && row.tokens == tokens)
+            .find(|row| row.name == name && row.store == store && row.count == count)
         {
-            row.peer = Some((peer.to_owned(), ns));
+            row.peer = Some((peer.to_owned(), figure));
         }
     }
 
-    fn ours(&self, name: &str, store: &str, tokens: usize) -> Option<Medians> {
+    fn ours(&self, name: &str, store: &str, count: usize) -> Option<Medians> {
         let row = self
             .0
             .iter()
-            .find(|row| row.name == name && row.store == store && row.tokens == tokens)?;
+            .find(|row| row.name == name && row.store == store && row.count == count)?;
         Some(row.medians)
     }
 
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "\n{:<14}{:<8}{:>8}{:>12}{:>12}{:>9}{:>12}{:>9}\n",
-            "operation", "store", "tokens", "ours", "limit", "x limit", "peer", "x ours"
+            "\n{:<16}{:<8}{:>8}{:>12}{:>12}{:>9}{:>12}{:>9}\n",
+            "operation", "store", "count", "ours", "limit", "x limit", "peer", "x ours"
         );
         for row in &self.0 {
-            let (peer, times) = row.peer.as_ref().map_or_else(
+            let (peer, of_ours) = row.peer.as_ref().map_or_else(
                 || ("-".to_owned(), "-".to_owned()),
-                |(_, ns)| (time(*ns), format!("{:.1}", ns / row.medians.ours)),
+                |(_, figure)| (row.unit.show(*figure), times(*figure, row.medians.ours, 1)),
             );
             push(
                 &mut text,
                 format_args!(
-                    "{:<14}{:<8}{:>8}{:>12}{:>12}{:>9.2}{:>12}{:>9}\n",
+                    "{:<16}{:<8}{:>8}{:>12}{:>12}{:>9}{:>12}{:>9}\n",
                     row.name,
                     row.store,
-                    row.tokens,
-                    time(row.medians.ours),
-                    time(row.medians.limit),
-                    row.medians.ours / row.medians.limit,
+                    row.count,
+                    row.unit.show(row.medians.ours),
+                    row.unit.show(row.medians.limit),
+                    times(row.medians.ours, row.medians.limit, 2),
                     peer,
-                    times
+                    of_ours
                 ),
             );
         }
-        let mut peers: Vec<_> =
-            self.0.iter().filter_map(|row| Some((row.store, &row.peer.as_ref()?.0))).collect();
-        peers.sort_unstable();
-        peers.dedup();
-        for (store, peer) in peers {
-            push(&mut text, format_args!("peer of {store}: {peer}\n"));
+        let mut peers: BTreeMap<(&str, &String), BTreeSet<&str>> = BTreeMap::new();
+        for row in &self.0 {
+            if let Some((peer, _)) = &row.peer {
+                peers.entry((row.store, peer)).or_default().insert(row.name);
+            }
+        }
+        for ((store, peer), rows) in peers {
+            let rows: Vec<_> = rows.into_iter().collect();
+            push(&mut text, format_args!("peer of {store} {}: {peer}\n", rows.join(", ")));
         }
         text
     }
@@ -101,8 +141,24 @@ impl Report {
             .into_iter()
             .filter_map(|tokens| ratio("save", "sqlite", tokens))
             .reduce(f64::max);
+        let served = ratio("waiter_served", "memory", WAITERS);
+        let waiting = ratio("waiter_memory", "memory", WAITERS);
+        let gone = self.ours("user_gone", "list", CACHED).map(|bytes| bytes.ours);
+        let each_store = |name| {
+            let ratios = ["list", "sqlite", "file"].into_iter();
+            ratios.filter_map(|store| ratio(name, store, STORED)).reduce(f64::max)
+        };
         let targets = [
             ("fresh token, times its limit", ratio("fresh_token", "memory", 1), 1.5),
+            ("fresh token on two threads, times its limit", ratio("fresh_same", "memory", 2), 1.5),
+            (
+                "an ask of 1,000 a second with its looks, times a fresh token's limit",
+                each_store("ask_1000_hz"),
+                1.5,
+            ),
+            ("waiters of one flight served, times the limit", served, 1.5),
+            ("bytes a waiter, times the limit", waiting, 2.0),
+            ("bytes a user that is gone", gone, 64.0),
             (
                 "sqlite find by user at 100,000, times its limit",
                 { ratio("find_by_user", "sqlite", 100_000) },
@@ -127,21 +183,23 @@ impl Report {
         text
     }
 
-    /// The array of `{name, store, tokens, ours_ns, limit_ns, peer, peer_ns}`.
+    /// The array of `{name, store, count, ours_ns, limit_ns, peer, peer_ns}`, with `_bytes` or
+    /// `_operations` in the place of `_ns` for what is not a time.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let round = |ns: f64| (ns * 10.0).round() / 10.0;
+        let round = |figure: f64| (figure * 10.0).round() / 10.0;
         let rows: Vec<_> = self
             .0
             .iter()
             .map(|row| {
+                let unit = row.unit.name();
                 json!({
                     "name": row.name,
                     "store": row.store,
-                    "tokens": row.tokens,
-                    "ours_ns": round(row.medians.ours),
-                    "limit_ns": round(row.medians.limit),
+                    "count": row.count,
+                    (format!("ours_{unit}")): round(row.medians.ours),
+                    (format!("limit_{unit}")): round(row.medians.limit),
                     "peer": row.peer.as_ref().map(|(peer, _)| peer),
-                    "peer_ns": row.peer.as_ref().map(|(_, ns)| round(*ns)),
+                    (format!("peer_{unit}")): row.peer.as_ref().map(|(_, figure)| round(*figure)),
                 })
             })
             .collect();
@@ -156,6 +214,28 @@ impl Report {
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
     text.write_fmt(line).expect("writing to a string does not fail");
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Time => "ns",
+            Self::Bytes => "bytes",
+            Self::Operations => "operations",
+        }
+    }
+
+    fn show(self, figure: f64) -> String {
+        match self {
+            Self::Time => time(figure),
+            Self::Bytes => format!("{figure:.0} B"),
+            Self::Operations => format!("{figure:.0}"),
+        }
+    }
+}
+
+fn times(figure: f64, of: f64, decimals: usize) -> String {
+    if of > 0.0 { format!("{:.decimals$}", figure / of) } else { "-".to_owned() }
 }
 
 fn time(ns: f64) -> String {

@@ -9,8 +9,17 @@ use tokenkeep_store_sqlite::SqliteStore;
 
 use crate::{report::Report, timer::Timer, tokens};
 
-const COLUMNS: &str = "id, user_name, client_id, client_secret, refresh_token, access_token, \
+pub(crate) const COLUMNS: &str = "id, user_name, client_id, client_secret, refresh_token, access_token, \
                        grant_token, expiry_time, redirect_url, api_domain";
+
+const UPSERT: &str = "insert into oauthtoken (id, user_name, client_id, client_secret,
+    refresh_token, access_token, grant_token, expiry_time, redirect_url, api_domain)
+    values (?,?,?,?,?,?,?,?,?,?)
+    on conflict(id) do update set user_name = excluded.user_name,
+    client_id = excluded.client_id, client_secret = excluded.client_secret,
+    refresh_token = excluded.refresh_token, access_token = excluded.access_token,
+    grant_token = excluded.grant_token, expiry_time = excluded.expiry_time,
+    redirect_url = excluded.redirect_url, api_domain = excluded.api_domain";
 
 /// As much page cache for the limit as the store gives itself, in SQLite's measure: KiB, negative.
 const CACHE: i32 = -65_536;
@@ -27,14 +36,8 @@ pub(crate) async fn measure(
     let limit_path = directory.path().join("limit.db");
     // Opened once for its tables and indices, filled by bare inserts as an official SDK would.
     drop(SqliteStore::open(&ours_path)?);
-    let schema = schema_of(&ours_path)?;
     fill(&ours_path, count)?;
-    let limit = Connection::open(&limit_path)?;
-    limit.pragma_update(None, "journal_mode", "wal")?;
-    limit.pragma_update(None, "synchronous", "full")?;
-    limit.pragma_update(None, "cache_size", CACHE)?;
-    limit.execute_batch(&schema)?;
-    fill(&limit_path, count)?;
+    let limit = limit(&limit_path, &ours_path, count)?;
     let store = SqliteStore::open(&ours_path)?;
 
     let numbers = tokens::spread(count, users);
@@ -100,17 +103,7 @@ async fn save(
     count: usize,
     report: &mut Report,
 ) -> Result<()> {
-    let mut limit = Connection::open(limit_path)?;
-    limit.pragma_update(None, "synchronous", "full")?;
-    limit.pragma_update(None, "cache_size", CACHE)?;
-    let upsert = format!(
-        "insert into oauthtoken ({COLUMNS}) values (?,?,?,?,?,?,?,?,?,?)
-         on conflict(id) do update set user_name = excluded.user_name,
-         client_id = excluded.client_id, client_secret = excluded.client_secret,
-         refresh_token = excluded.refresh_token, access_token = excluded.access_token,
-         grant_token = excluded.grant_token, expiry_time = excluded.expiry_time,
-         redirect_url = excluded.redirect_url, api_domain = excluded.api_domain"
-    );
+    let mut limit = open(limit_path)?;
     let medians = timer
         .for_writes()
         .compare(
@@ -121,14 +114,7 @@ async fn save(
             },
             |call| {
                 let values = tokens::columns(numbers[call % numbers.len()], call);
-                let transaction = limit
-                    .transaction_with_behavior(TransactionBehavior::Immediate)
-                    .expect("nobody else writes");
-                transaction
-                    .prepare_cached(&upsert)
-                    .and_then(|mut upsert| upsert.execute(params_from_iter(&values)))
-                    .expect("the statement works");
-                transaction.commit().expect("the disk has room");
+                upsert(&mut limit, &values).expect("the disk has room");
             },
         )
         .await;
@@ -161,12 +147,36 @@ async fn list(
     Ok(())
 }
 
-fn columns(row: &Row<'_>) -> rusqlite::Result<[Option<String>; 10]> {
+pub(crate) fn columns(row: &Row<'_>) -> rusqlite::Result<[Option<String>; 10]> {
     let mut values: [Option<String>; 10] = Default::default();
     for (index, value) in values.iter_mut().enumerate() {
         *value = row.get(index)?;
     }
     Ok(values)
+}
+
+/// A database at `path` with the same table, indices and tokens as the store's at `ours`.
+pub(crate) fn limit(path: &Path, ours: &Path, count: usize) -> Result<Connection> {
+    let limit = open(path)?;
+    limit.pragma_update(None, "journal_mode", "wal")?;
+    limit.execute_batch(&schema_of(ours)?)?;
+    fill(path, count)?;
+    Ok(limit)
+}
+
+/// A connection that is as durable as the store's and caches as much.
+fn open(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
+    Ok(connection)
+}
+
+/// Writes the whole row, in a transaction.
+pub(crate) fn upsert(connection: &mut Connection, row: &[String; 10]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.prepare_cached(UPSERT)?.execute(params_from_iter(row))?;
+    transaction.commit()
 }
 
 /// The token table and its indices as our store made them.
@@ -182,7 +192,8 @@ fn schema_of(path: &Path) -> Result<String> {
     Ok(statements.join(";\n") + ";")
 }
 
-fn fill(path: &Path, count: usize) -> Result<()> {
+/// Puts in `count` tokens by bare inserts, as an official SDK would.
+pub(crate) fn fill(path: &Path, count: usize) -> Result<()> {
     let mut connection = Connection::open(path)?;
     let transaction = connection.transaction()?;
     {

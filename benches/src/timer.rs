@@ -13,7 +13,7 @@ pub(crate) struct Timer {
     fewest: usize,
 }
 
-/// Medians in nanoseconds a call.
+/// Medians: nanoseconds a call, unless something else is said.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Medians {
     pub(crate) ours: f64,
@@ -66,6 +66,56 @@ impl Timer {
         Medians { ours: median(samples.0), limit: median(samples.1) }
     }
 
+    /// The medians of `ours` and `limit`, called once a sample and each time after a `prepare`,
+    /// which is not measured. Each is called with a number that counts up.
+    pub(crate) async fn prepared(
+        &self,
+        mut prepare: impl AsyncFnMut(usize),
+        mut ours: impl AsyncFnMut(usize),
+        mut limit: impl AsyncFnMut(usize),
+    ) -> Medians {
+        let mut samples = (Vec::new(), Vec::new());
+        let mut call = 0;
+        // Some to warm up.
+        let warm_up = self.fewest;
+        let started = now();
+        while samples.0.len() < warm_up + self.fewest || started.elapsed() < self.budget {
+            for ours_now in [samples.0.len() % 2 == 0, samples.0.len() % 2 == 1] {
+                prepare(call).await;
+                let begun = now();
+                if ours_now {
+                    ours(call).await;
+                    samples.0.push(nanos(begun.elapsed()));
+                } else {
+                    limit(call).await;
+                    samples.1.push(nanos(begun.elapsed()));
+                }
+                call += 1;
+            }
+        }
+        let median = |samples: Vec<f64>| median(samples.into_iter().skip(warm_up).collect());
+        Medians { ours: median(samples.0), limit: median(samples.1) }
+    }
+
+    /// The medians of what `works` measure themselves, in turn.
+    pub(crate) fn in_turn<const N: usize>(&self, works: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
+        let mut samples = [const { Vec::new() }; N];
+        let started = now();
+        while samples[0].len() <= self.fewest || started.elapsed() < self.budget {
+            let first = samples[0].len();
+            for index in (0..N).map(|index| (first + index) % N) {
+                samples[index].push(works[index]());
+            }
+        }
+        // The first of each was to warm up.
+        samples.map(|samples| median(samples.into_iter().skip(1).collect()))
+    }
+
+    /// How often something is done that is too long for a budget of time.
+    pub(crate) fn rounds(&self) -> usize {
+        self.fewest
+    }
+
     /// Runs both for a while; returns how long one call of each takes, roughly.
     async fn warm_up(
         &self,
@@ -100,15 +150,19 @@ async fn batch_of(batch: usize, calls: &mut usize, work: &mut impl AsyncFnMut(us
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is what a benchmark is for")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-fn per_call(took: Duration, calls: usize) -> f64 {
-    took.as_nanos() as f64 / calls as f64
+pub(crate) fn per_call(took: Duration, calls: usize) -> f64 {
+    nanos(took) / calls as f64
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+pub(crate) fn nanos(took: Duration) -> f64 {
+    took.as_nanos() as f64
+}
+
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     let middle = samples.len() / 2;
     match samples.len() {
