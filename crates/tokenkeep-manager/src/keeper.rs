@@ -40,8 +40,7 @@ use crate::{ManagerError, ManagerErrorKind, TokenManager};
 /// let manager = TokenManager::builder(ListStore::new()).build()?;
 /// let keeper = manager.keeper().used_within(Duration::from_secs(24 * 3600)).start()?;
 /// // … and when the program ends:
-/// println!("{} renewed", keeper.status().refreshed);
-/// keeper.stop().await;
+/// println!("{} renewed", keeper.stop().await.refreshed);
 /// # Ok(())
 /// # }
 /// ```
@@ -188,13 +187,14 @@ impl Keeper {
         }
     }
 
-    /// Stops it, and waits until the renewals under way are done. If the future is dropped, they
-    /// are done all the same.
-    pub async fn stop(mut self) {
+    /// Stops it, and waits until the renewals under way are done; says what it has done. If the
+    /// future is dropped, they are done all the same.
+    pub async fn stop(mut self) -> KeeperStatus {
         self.stop.send_replace(true);
         if let Err(error) = (&mut self.task).await {
             tracing::warn!(%error, "the keeper had stopped before");
         }
+        self.status()
     }
 }
 

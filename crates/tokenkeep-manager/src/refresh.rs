@@ -84,9 +84,11 @@ impl<'a> Run<'a> {
                 self.serve_meanwhile(&held);
                 may_ask(self.slot, self.want, &held)?;
             }
-            let lease = match take_lease(self, shared).await? {
-                Leased::Mine(lease) => lease,
-                Leased::NotNeeded(theirs) => return Ok(self.adopt(theirs.0, &theirs.1)),
+            let lease = match take_lease(self, shared).await {
+                Ok(Leased::Mine(lease)) => lease,
+                Ok(Leased::NotNeeded(theirs)) => return Ok(self.adopt(theirs.0, &theirs.1)),
+                // What could not be stored works, whatever the store says now.
+                Err(error) => return self.serve_unsaved(&held).ok_or(error),
             };
             // Only what is read under the lease counts.
             let renewed = lease.keep_while(self.slot, self.renew(Some(&lease))).await;
@@ -154,6 +156,15 @@ impl<'a> Run<'a> {
         {
             self.slot.publish(live, Fingerprint::of_grant(held.token()), None);
         }
+    }
+
+    /// Publishes what was issued earlier and still cannot be stored.
+    fn serve_unsaved(&self, held: &Held) -> Option<Arc<LiveToken>> {
+        let unsaved = held.unsaved()?;
+        let live = held.usable(self.slot, self.want)?;
+        self.slot.memory.keep(unsaved.clone());
+        recover::keep_saving(self.slot);
+        Some(self.slot.publish(live, Fingerprint::of_grant(&unsaved.token), None))
     }
 
     /// Stores what was issued, and only then publishes it; `None` if another one took the token's

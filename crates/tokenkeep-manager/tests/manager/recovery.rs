@@ -94,6 +94,19 @@ async fn what_a_process_leaves_in_the_spool_is_stored_when_the_next_one_starts()
 }
 
 #[tokio::test]
+async fn a_spooled_token_is_used_though_the_store_takes_nothing() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    let live = at.process(Replay::Never).await.access_token().await.unwrap();
+    // Not even a lease can be taken.
+    at.store.fail_all(Operation::Lease, When::Before, StoreErrorKind::Full);
+    let requests = at.scene.refreshes();
+    let next = at.process(Replay::Never).await.access_token().await.unwrap();
+    assert_eq!((next.access_token(), next.is_saved()), (live.access_token(), false));
+    assert_eq!(at.scene.refreshes(), requests);
+}
+
+#[tokio::test]
 async fn a_spooled_token_of_an_earlier_login_is_not_used() {
     let at = Rotating::new(Duration::ZERO).await;
     at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
