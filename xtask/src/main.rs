@@ -34,7 +34,7 @@ Development tasks of tokenkeep.
                                   processes  200 rounds of 8 processes, one killed in each
                                   faults     200,000 seeds of the fault harness
                                   keeper     a simulated day of 1,000,000 tokens
-                                  flight     200,000 schedules of a refresh and its callers
+                                  flight     1,000,000 schedules of callers of one refresh
                                   model      the big runs of the model of the protocol
                                   mutants    cargo xtask mutants
   cargo xtask mutants           breaks each rule of the protocol in a copy of HEAD under

@@ -106,18 +106,18 @@ fn table(rows: &[Row]) -> String {
 /// The tests of one target of the manager, built to be fast.
 fn manager_tests<const N: usize>(target: [&str; N], tests: &[&str]) -> Command {
     let mut command = process::cargo(["test", "--release", "--package", "tokenkeep-manager"]);
-    command.args(target).arg("--").args(tests).arg("--nocapture");
+    command.args(target).arg("--").args(tests);
     command
 }
 
 /// 200 rounds of eight processes for each store, with rotation and without, side by side: they
 /// mostly wait.
 fn processes() -> Command {
-    manager_tests(["--test", "processes"], &["--test-threads", "4"])
+    manager_tests(["--test", "processes"], &["--nocapture", "--test-threads", "4"])
 }
 
 fn faults() -> Command {
-    let mut command = manager_tests(["--test", "faults"], &[]);
+    let mut command = manager_tests(["--test", "faults"], &["--nocapture"]);
     command.env("TOKENKEEP_FAULT_SEEDS", "200000");
     command
 }

@@ -7,6 +7,8 @@
 
 #[path = "../src/flight.rs"]
 mod flight;
+#[path = "support/soak.rs"]
+mod soak;
 
 use std::{
     cell::RefCell,
@@ -289,7 +291,10 @@ fn panicking<F: Joined>() {
     });
 }
 
-const SCHEDULES: usize = 10_000;
+/// How many of each kind.
+fn schedules() -> usize {
+    if soak::is_on() { 500_000 } else { 10_000 }
+}
 
 fn run(scheduler: impl Scheduler + 'static, scenario: fn()) {
     let mut config = Config::new();
@@ -297,10 +302,10 @@ fn run(scheduler: impl Scheduler + 'static, scenario: fn()) {
     Runner::new(scheduler, config).run(scenario);
 }
 
-/// In 20,000 schedules of two kinds, the same ones each time.
+/// In 20,000 schedules of two kinds, the same ones each time; a million in `cargo xtask soak`.
 fn check(scenario: fn()) {
-    run(RandomScheduler::new_from_seed(1, SCHEDULES), scenario);
-    run(PctScheduler::new_from_seed(2, 3, SCHEDULES), scenario);
+    run(RandomScheduler::new_from_seed(1, schedules()), scenario);
+    run(PctScheduler::new_from_seed(2, 3, schedules()), scenario);
 }
 
 fn is_found(scenario: fn()) -> bool {
