@@ -1,5 +1,4 @@
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -263,7 +262,7 @@ impl TokenManagerBuilder {
             settings: self.settings,
             holder: self.holder.map_or_else(holder, Ok)?,
             keepers: Mutex::default(),
-            slots: Mutex::new(HashMap::new()),
+            slots: Mutex::default(),
         })))
     }
 }

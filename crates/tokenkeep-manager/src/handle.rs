@@ -26,10 +26,11 @@ impl TokenHandle {
         &self.0.id
     }
 
-    /// The token in memory, if it is fresh; never waits.
+    /// The token in memory, if it need not be renewed yet; never waits. Unlike
+    /// [`access_token`](Self::access_token), it does not see what another process has stored since.
     #[must_use]
     pub fn cached(&self) -> Option<Arc<LiveToken>> {
-        self.0.fresh()
+        self.0.undue()
     }
 
     /// A token that can be used now.

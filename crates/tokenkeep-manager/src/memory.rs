@@ -13,6 +13,9 @@ use tokenkeep_core::{AccessToken, Fingerprint, OAuthToken, Timestamp, TokenState
 
 use crate::{ManagerError, ManagerErrorKind, flight::Flight, metrics::Share, subject::Subject};
 
+/// For how long requests are remembered in a store that does not: longer than any budget counts.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
 /// The first pause after a refresh that failed; it doubles with each one that fails after it.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -42,9 +45,9 @@ pub(crate) struct Memory {
 pub(crate) struct Contents {
     subject: Subject,
     /// Issued and not stored yet, and counted as such.
-    unsaved: Option<(Unsaved, Share)>,
+    unsaved: Option<Box<(Unsaved, Share)>>,
     /// What is known of the token, where the store does not keep that.
-    pub(crate) state: TokenState,
+    pub(crate) state: Option<Box<TokenState>>,
     pause: Option<Pause>,
     early: Option<PutOff>,
     strikes: Strikes,
@@ -148,18 +151,18 @@ impl Memory {
     pub(crate) fn is_of_use(&self, now: Timestamp) -> bool {
         let contents = self.contents();
         contents.unsaved.is_some()
-            || contents.state != TokenState::default()
+            || contents.state.as_ref().is_some_and(|state| counts(state, now))
             || contents.pause(now).is_some()
             || contents.strikes.count > 0
     }
 
     pub(crate) fn unsaved(&self) -> Option<Unsaved> {
-        self.contents().unsaved.as_ref().map(|(unsaved, _)| unsaved.clone())
+        self.contents().unsaved.as_ref().map(|it| it.0.clone())
     }
 
     /// Keeps what is not stored yet, in the place of what it was.
     pub(crate) fn keep(&self, unsaved: Unsaved) {
-        self.contents().unsaved = Some((unsaved, Share::of_unsaved()));
+        self.contents().unsaved = Some(Box::new((unsaved, Share::of_unsaved())));
     }
 
     /// Forgets it.
@@ -236,6 +239,15 @@ impl Contents {
         let paused = strikes.count >= STRIKES && strikes.from <= now && now < strikes.until;
         if paused { Err(strikes.until) } else { Ok(()) }
     }
+}
+
+/// Whether what is known of a token keeps anybody from asking for it.
+fn counts(state: &TokenState, now: Timestamp) -> bool {
+    let lately = |at: &Timestamp| at.until(now) < REMEMBERED && now.until(*at) < REMEMBERED;
+    state.refused.is_some()
+        || state.in_flight.is_some()
+        || state.throttled_until.is_some_and(|until| now < until)
+        || state.asked_at.iter().any(lately)
 }
 
 /// The pause after so many failures.

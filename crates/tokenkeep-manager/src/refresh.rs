@@ -290,7 +290,7 @@ pub(crate) async fn note(slot: &Slot, change: impl Fn(&mut TokenState) + Send) {
                 warn!(%error, "what is known of the token could not be written");
             }
         }
-        None => change(&mut slot.memory.contents().state),
+        None => change(slot.memory.contents().state.get_or_insert_default()),
     }
 }
 

@@ -152,6 +152,12 @@ impl Slot {
         self.current.load_full()
     }
 
+    /// The token in memory, if it need not be renewed yet.
+    pub(crate) fn undue(&self) -> Option<Arc<LiveToken>> {
+        let (cached, now) = (self.cached()?, self.manager.now());
+        (cached.is_valid(now) && !cached.is_due(now)).then(|| Arc::clone(&cached.live))
+    }
+
     /// The token in memory, if the provider still takes it.
     pub(crate) fn valid(&self) -> Option<Arc<LiveToken>> {
         let cached = self.cached()?;
@@ -239,6 +245,12 @@ impl Slot {
     /// Notes that somebody asks for the token.
     pub(crate) fn touch(&self) {
         self.memory.touch(self.manager.now());
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.manager.let_go(&self.id, &self.memory);
     }
 }
 

@@ -225,7 +225,7 @@ impl Request {
         budget::count(slot.manager.0.settings.rules.budget.as_ref(), &mut state, self.at);
         state.in_flight = Some(self.in_flight.clone());
         let Some(shared) = slot.manager.timed().shared() else {
-            slot.memory.contents().state = state;
+            slot.memory.contents().state = Some(Box::new(state));
             return Ok(true);
         };
         match shared.replace_state(&slot.id, held.stored_state(), &state).await? {

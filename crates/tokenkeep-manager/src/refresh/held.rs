@@ -55,7 +55,7 @@ impl Held {
                 }
                 state => state?,
             },
-            None => Some(slot.memory.contents().state.clone()),
+            None => Some(slot.memory.contents().state.as_deref().cloned().unwrap_or_default()),
         };
         Ok(Self::new(stored, state, slot.memory.unsaved()))
     }
