@@ -13,7 +13,7 @@ use tokenkeep_core::{AccessToken, Fingerprint, OAuthToken, Timestamp, TokenState
 
 use crate::{ManagerError, ManagerErrorKind, flight::Flight, metrics::Share, subject::Subject};
 
-/// For how long requests are remembered in a store that does not: longer than any budget counts.
+/// For how long requests are remembered where the store does not: longer than Zoho counts them.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// The first pause after a refresh that failed; it doubles with each one that fails after it.
