@@ -153,7 +153,6 @@ fn of_any_age() -> impl Iterator<Item = i64> {
 
 /// A million under `cargo xtask soak`, which sets this variable; else a tenth of that.
 fn tokens() -> usize {
-    #[expect(clippy::disallowed_methods, reason = "how the long runs are asked for")]
     let long = std::env::var_os("TOKENKEEP_SOAK").is_some();
     if long { 1_000_000 } else { 100_000 }
 }
