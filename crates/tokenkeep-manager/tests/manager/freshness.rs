@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokenkeep_core::{ListStore, Operation, TokenStore};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::ManagerErrorKind;
+use tokenkeep_manager::{LiveToken, ManagerErrorKind, TokenHandle};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::{Instant, advance, sleep};
 
@@ -166,5 +166,43 @@ async fn a_store_that_never_answers_does_not_keep_its_callers() {
         // The next one gets through.
         alice.access_token().await.unwrap();
         assert!(store.shared().is_some());
+    }
+}
+
+/// Asks as a client of the API does: a token that the API refuses is told to be.
+async fn used(scene: &Scene, handle: &TokenHandle) {
+    let live = handle.access_token().await.unwrap();
+    let takes =
+        |live: &LiveToken| scene.emulator.is_live_access_token(live.access_token().expose_secret());
+    if !takes(&live) {
+        let other = handle.rejected(live.access_token()).await.unwrap();
+        assert!(takes(&other));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_whose_clocks_differ_by_hours_share_a_token_all_the_same() {
+    for ahead in [true, false] {
+        let scene = Scene::new();
+        let alice = scene.user("alice@example.com").await;
+        let wrong = Arc::new(ManualClock::new(START));
+        if ahead {
+            wrong.advance(2 * HOUR);
+        } else {
+            wrong.go_back(2 * HOUR);
+        }
+        let other = manager(&scene.emulator, Arc::clone(&scene.store), &wrong).build().unwrap();
+        let other = other.handle_by_id(alice.id()).await.unwrap();
+        let before = scene.refreshes();
+        for _ in 0..12 * 12 {
+            used(&scene, &alice).await;
+            used(&scene, &other).await;
+            pass(&scene, 5 * MINUTE).await;
+            wrong.advance(5 * MINUTE);
+        }
+        let refreshes = scene.refreshes() - before;
+        println!("{refreshes} refreshes in twelve hours");
+        assert!(refreshes <= 3 * 12, "{refreshes} refreshes in twelve hours");
+        assert_eq!(scene.emulator.stats().throttled, 0);
     }
 }
