@@ -12,6 +12,7 @@ use crate::{
     event::{Callback, Events},
     look::Marks,
     manager::Inner,
+    spool::TimedSpool,
     timed::TimedStore,
 };
 
@@ -164,7 +165,7 @@ impl TokenManagerBuilder {
         self
     }
 
-    /// How long one operation of the store may take; 10 seconds by default. A write that takes
+    /// How long one operation of the store or the spool may take; 10 seconds by default. A write that takes
     /// longer may have been made; it is read back.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;
@@ -252,6 +253,10 @@ impl TokenManagerBuilder {
                 client.build()?
             }
         };
+        let mut settings = self.settings;
+        settings.spool = settings.spool.map(|spool| -> Arc<dyn Spool> {
+            Arc::new(TimedSpool::new(spool, self.store_timeout))
+        });
         Ok(TokenManager(Arc::new(Inner {
             timed: TimedStore::new(Arc::clone(&self.store), self.store_timeout),
             marks: Marks::default(),
@@ -259,7 +264,7 @@ impl TokenManagerBuilder {
             store: self.store,
             clock: self.clock,
             oauth,
-            settings: self.settings,
+            settings,
             holder: self.holder.map_or_else(holder, Ok)?,
             keepers: Mutex::default(),
             slots: Mutex::default(),

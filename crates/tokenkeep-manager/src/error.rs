@@ -121,6 +121,16 @@ impl ManagerError {
         .edit(|inner| inner.retry_at = Some(until))
     }
 
+    /// A refresh token was sent, and its answer is not stored yet; the provider takes it only once.
+    pub(crate) fn unanswered(id: &TokenId, until: Timestamp) -> Self {
+        Self::new(
+            ManagerErrorKind::Network,
+            format!("token {id}: a refresh of it is not answered yet, or its answer is not stored"),
+        )
+        .with_hint("try again later; asking the provider once more now could end the login")
+        .edit(|inner| inner.retry_at = Some(until))
+    }
+
     /// The provider refused a refresh token that was sent before, and whose answer never came.
     pub(crate) fn answer_lost(id: &TokenId, since: Timestamp, error: OAuthError) -> Self {
         let when = since.as_millis();

@@ -27,7 +27,7 @@ const WITHOUT_A_STORE: Duration = Duration::from_secs(1);
 
 /// The mark of a manager's store, for all its tokens.
 #[derive(Debug, Default)]
-pub(crate) struct Marks(Mutex<Option<(ChangeMark, Timestamp)>>);
+pub(crate) struct Marks(Mutex<Option<(Option<ChangeMark>, Timestamp)>>);
 
 impl TokenManager {
     /// How long a token is served without another look: half the bound, because the mark it is
@@ -46,15 +46,17 @@ impl TokenManager {
             && at <= now
             && at.until(now) < half
         {
-            return Some(mark);
+            return mark;
         }
         match shared.change_mark().await {
             Ok(mark) => {
-                *last = Some((mark, now));
+                *last = Some((Some(mark), now));
                 Some(mark)
             }
             Err(error) => {
                 warn!(%error, "what others have stored cannot be seen; what is known is served");
+                // Those who waited for this need not wait for the same again, one after another.
+                *last = Some((None, self.now()));
                 None
             }
         }

@@ -4,12 +4,14 @@ mod directory;
 mod entry;
 mod file;
 mod seal;
+mod timed;
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 use tokenkeep_core::{Fingerprint, OAuthToken, StoreError, Timestamp, TokenId};
 
+pub(crate) use self::timed::TimedSpool;
 pub use self::{file::FileSpool, seal::SpoolKey};
 
 /// A token that was issued and is not in the store yet.

@@ -27,6 +27,10 @@ const LOST_ANSWERS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// For how long a refresh token is not sent again whose answer may still be stored, if the provider
+/// takes it only once: longer than a request takes, and a save after it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How much the clocks of two machines may differ.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -111,6 +115,13 @@ pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), Manag
         metrics::throttled(metrics::Throttle::Budget);
         let error = ManagerError::budget(&slot.id, budget.refreshes, budget.window, until);
         return Err(error);
+    }
+    if let Some(lost) = state.in_flight.as_ref().filter(|lost| lost.grant == grant)
+        && settings.rules.replay.rotates()
+        && lost.since.until(now) < PATIENCE
+        && !settings.rules.replay.allows(lost.since.until(now))
+    {
+        return Err(ManagerError::unanswered(&slot.id, lost.since.plus(PATIENCE)));
     }
     // A person who asks gets an answer.
     if want.reason != RefreshReason::Asked
@@ -212,8 +223,11 @@ impl Request {
             .ok_or_else(|| ManagerError::needs_login(&slot.id, "it has no grant"))?;
         let at = slot.manager.now();
         let lost = held.state().in_flight.clone().filter(|lost| lost.grant == grant);
-        // The grace of a refresh token runs from its first use.
-        let since = lost.as_ref().map_or(at, |lost| lost.since.min(at));
+        // The grace of a refresh token runs from its first use. If that would be over, the first
+        // use cannot have had an effect, or nothing is to be had any more.
+        let replay = slot.manager.0.settings.rules.replay;
+        let first = lost.as_ref().filter(|lost| replay.allows(lost.since.until(at)));
+        let since = first.map_or(at, |lost| lost.since.min(at));
         let generation = lease.map_or(0, |lease| lease.generation);
         Ok(Self { server, at, in_flight: InFlight::new(grant, since, generation), lost })
     }

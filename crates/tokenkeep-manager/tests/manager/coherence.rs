@@ -10,6 +10,7 @@ use tokenkeep_manager::{Login, ManagerErrorKind};
 use tokenkeep_store_file::FileConfig;
 use tokenkeep_store_sqlite::SqliteConfig;
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokio::time::Instant;
 
 use crate::scene::{HOUR, START, Scene, client, manager};
 
@@ -112,6 +113,29 @@ async fn a_store_that_does_not_answer_costs_no_token_that_works() {
         // The next one is broken while something has changed.
         store.inner().save_token(&scene.stored(alice.id()).await).await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_do_not_wait_one_after_another_for_a_store_that_does_not_answer() {
+    let (scene, store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    let bob = scene.user("bob@example.com").await;
+    for handle in [&alice, &bob] {
+        handle.access_token().await.unwrap();
+    }
+    scene.clock.advance(2 * BOUND);
+    let _gates = [0, 1, 2, 3].map(|_| store.stop_next(Operation::ChangeMark, When::Before));
+    let asked = Instant::now();
+    let tasks: Vec<_> = [&alice, &bob, &alice, &bob]
+        .map(|handle| {
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.access_token().await.unwrap() })
+        })
+        .into();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

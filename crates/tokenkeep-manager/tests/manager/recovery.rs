@@ -2,15 +2,18 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokenkeep_core::{ListStore, Operation, StoreErrorKind, TokenStatus, TokenStore};
+use async_trait::async_trait;
+use tokenkeep_core::{
+    Fingerprint, ListStore, Operation, StoreError, StoreErrorKind, TokenId, TokenStatus, TokenStore,
+};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{
-    EventKind, FileSpool, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool, TokenHandle,
-    TokenManagerBuilder,
+    EventKind, FileSpool, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool, SpoolListing,
+    Spooled, TokenHandle, TokenManagerBuilder,
 };
 use tokenkeep_oauth::{ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
 
@@ -178,6 +181,60 @@ async fn without_a_grace_a_lost_answer_is_not_asked_for_again_at_once() {
     assert_eq!(error.kind(), ManagerErrorKind::NeedsLogin);
     assert!(error.to_string().contains("was lost"), "{error}");
     assert_eq!(at.scene.state(at.alice.id()).await.status, TokenStatus::NeedsLogin);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_that_works_once_is_not_sent_while_its_answer_may_still_be_stored() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.scene.emulator.configure(Config::new().revoke_family_on_reuse(true));
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    let manager = at.manager(Replay::Never).build().unwrap();
+    let ours = manager.handle_by_id(at.alice.id()).await.unwrap();
+    assert!(!ours.access_token().await.unwrap().is_saved());
+    let requests = at.scene.refreshes();
+    let other = at.manager(Replay::Never).build().unwrap();
+    let other = other.handle_by_id(at.alice.id()).await.unwrap();
+    let error = other.access_token().await.unwrap_err();
+    assert!(error.is_transient() && error.retry_at().is_some() && error.hint().is_some());
+    assert_eq!(at.scene.refreshes(), requests);
+    at.store.heal(Operation::ReplaceToken);
+    sleep(MINUTE).await;
+    let theirs = other.access_token().await.unwrap();
+    assert_eq!(theirs.access_token(), ours.access_token().await.unwrap().access_token());
+    assert_eq!(at.scene.emulator.stats().families_revoked, 0);
+}
+
+/// A spool on a disk that does not answer.
+#[derive(Debug)]
+struct Hanging;
+
+#[async_trait]
+impl Spool for Hanging {
+    async fn put(&self, _entry: &Spooled) -> Result<(), StoreError> {
+        std::future::pending().await
+    }
+
+    async fn get(&self, _: &TokenId, _: &Fingerprint) -> Result<Option<Spooled>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn remove(&self, _: &TokenId, _: &Fingerprint) -> Result<bool, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn list(&self) -> Result<SpoolListing, StoreError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_never_answers_keeps_nobody_for_long() {
+    let at = Rotating::new(Duration::ZERO).await;
+    let manager = at.manager(Replay::Always).spool(Hanging).build().unwrap();
+    let process = manager.handle_by_id(at.alice.id()).await.unwrap();
+    let asked = Instant::now();
+    assert!(process.access_token().await.unwrap().is_saved());
+    assert!(asked.elapsed() < MINUTE, "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
