@@ -116,13 +116,6 @@ pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), Manag
         let error = ManagerError::budget(&slot.id, budget.refreshes, budget.window, until);
         return Err(error);
     }
-    if let Some(lost) = state.in_flight.as_ref().filter(|lost| lost.grant == grant)
-        && settings.rules.replay.rotates()
-        && lost.since.until(now) < PATIENCE
-        && !settings.rules.replay.allows(lost.since.until(now))
-    {
-        return Err(ManagerError::unanswered(&slot.id, lost.since.plus(PATIENCE)));
-    }
     // A person who asks gets an answer.
     if want.reason != RefreshReason::Asked
         && let Some(error) = slot.memory.contents().pause(now)
@@ -154,6 +147,7 @@ pub(super) async fn ask(
     let server = place::accounts_server(&manager.0.settings, token, Some(held.state()))?;
     let client = client(slot, token)?;
     let request = Request::new(slot, held, server, lease)?;
+    request.may_be_sent(slot)?;
     if !request.record(slot, held).await? {
         return Ok(Answer::Changed);
     }
@@ -230,6 +224,24 @@ impl Request {
         let since = first.map_or(at, |lost| lost.since.min(at));
         let generation = lease.map_or(0, |lease| lease.generation);
         Ok(Self { server, at, in_flight: InFlight::new(grant, since, generation), lost })
+    }
+
+    /// Whether nobody else may still store the answer to the same request. It is not with a holder
+    /// of the lease, for that is ours; but one that has lost it may have it.
+    ///
+    /// # Errors
+    ///
+    /// `Network` with the time, for a minute, if the provider takes the refresh token only once.
+    fn may_be_sent(&self, slot: &Slot) -> Result<(), ManagerError> {
+        let replay = slot.manager.0.settings.rules.replay;
+        let Some(lost) = self.lost.as_ref().filter(|_| replay.rotates()) else { return Ok(()) };
+        let ago = lost.since.until(self.at);
+        // Later than now: by a clock that was wrong.
+        let is_believed = lost.since <= self.at.plus(SKEW);
+        if is_believed && ago < PATIENCE && !replay.allows(ago) {
+            return Err(ManagerError::unanswered(&slot.id, lost.since.plus(PATIENCE)));
+        }
+        Ok(())
     }
 
     /// Puts on record that this is asked, and counts it; `false` if another one has changed what

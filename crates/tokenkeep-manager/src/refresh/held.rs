@@ -5,7 +5,7 @@ use tokenkeep_core::{Fingerprint, OAuthToken, StoreErrorKind, Timestamp, TokenSt
 use tokenkeep_oauth::Replay;
 use tracing::warn;
 
-use super::gone;
+use super::{forget, gone};
 use crate::{
     LiveToken, ManagerError,
     memory::Unsaved,
@@ -80,12 +80,17 @@ impl Held {
                 }
                 spooled => spooled?,
             };
-            held.unsaved = spooled.filter(|it| slot.memory.is_of(&it.token)).map(|it| Unsaved {
+            let spooled = spooled.filter(|it| slot.memory.is_of(&it.token)).map(|it| Unsaved {
                 expected: held.stored.clone(),
                 token: it.token,
                 issued_at: it.issued_at,
                 spooled: true,
             });
+            match spooled {
+                // Left there although it was stored, and others have refreshed since.
+                Some(old) if old.is_older_than(&held.stored) => forget(slot, &old).await,
+                spooled => held.unsaved = spooled,
+            }
         }
         Ok(held)
     }

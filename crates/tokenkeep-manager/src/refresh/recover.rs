@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{Fingerprint, Lease, StoreError, StoreErrorKind, TokenStatus};
+use tokenkeep_core::{Fingerprint, Lease, Outcome, StoreError, StoreErrorKind, TokenStatus};
 use tracing::{debug, info, warn};
 
 use super::{Held, Save, note, save};
@@ -32,7 +32,12 @@ pub(super) async fn remember(slot: &Slot, mut unsaved: Unsaved, spool: bool) -> 
             unsaved.spooled = true;
             slot.memory.keep(unsaved.clone());
         }
-        Err(error) => warn!(%error, "the new token could not be put into the spool"),
+        Err(error) => {
+            warn!(%error, "the new token could not be put into the spool");
+            // It may be there all the same, and is removed when it is stored.
+            unsaved.spooled |= error.outcome() == Outcome::Unknown;
+            slot.memory.keep(unsaved.clone());
+        }
     }
     unsaved
 }

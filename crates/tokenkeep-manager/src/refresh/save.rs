@@ -108,7 +108,7 @@ enum Beside {
 impl Unsaved {
     /// Whether another one has got a token of the same grant that lasts longer. A refresh token that
     /// took the place of the stored one is newer in any case.
-    fn is_older_than(&self, stored: &OAuthToken) -> bool {
+    pub(crate) fn is_older_than(&self, stored: &OAuthToken) -> bool {
         !self.rotates() && stored.expiry_time() > self.token.expiry_time()
     }
 

@@ -204,6 +204,22 @@ async fn a_refresh_token_that_works_once_is_not_sent_while_its_answer_may_still_
     assert_eq!(at.scene.emulator.stats().families_revoked, 0);
 }
 
+#[tokio::test]
+async fn what_stayed_in_the_spool_is_not_stored_over_a_token_that_lasts_longer() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.scene.emulator.configure(Config::new().rotate_refresh_tokens(false));
+    let old = at.scene.stored(at.alice.id()).await;
+    let newer = at.alice.access_token().await.unwrap();
+    let grant = Fingerprint::of_grant(&old).unwrap();
+    let left = Spooled::new(at.alice.id().clone(), grant, old, START);
+    spool(at.dir.path()).put(&left).await.unwrap();
+    let process = at.process(Replay::Always).await;
+    assert_eq!(process.access_token().await.unwrap().access_token(), newer.access_token());
+    let stored = at.scene.stored(at.alice.id()).await;
+    assert_eq!(stored.access_token(), Some(newer.access_token()));
+    assert_eq!(spool(at.dir.path()).list().await.unwrap().entries, []);
+}
+
 /// A spool on a disk that does not answer.
 #[derive(Debug)]
 struct Hanging;
