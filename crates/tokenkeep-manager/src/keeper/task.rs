@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokenkeep_core::{
     ChangeMark, OAuthToken, StoreError, Timestamp, TokenId, TokenMeta, TokenStatus,
 };
@@ -22,9 +24,10 @@ use super::{
 };
 use crate::{
     LiveToken, ManagerError, ManagerErrorKind, RefreshReason, TokenManager,
+    flight::Ended,
     memory::Memory,
     metrics::{self, Share},
-    slot::Want,
+    slot::{Want, stopped},
 };
 
 /// How long the keeper sleeps at most: then it looks at the clock, which somebody may have set.
@@ -240,8 +243,9 @@ impl Task {
             };
             let (manager, beyond) = (self.manager.clone(), kept.expires_at);
             self.renewals.spawn(async move {
-                let renewed = renew(&manager, &id, beyond).await;
-                (id, renewed)
+                // However it ends, the token is given its next moment.
+                let renewed = AssertUnwindSafe(renew(&manager, &id, beyond)).catch_unwind().await;
+                (id, renewed.unwrap_or_else(|_panic| stopped(Ended::Panicked)))
             });
         }
     }
@@ -260,7 +264,7 @@ impl Task {
         done: Result<(TokenId, Result<Arc<LiveToken>, ManagerError>), tokio::task::JoinError>,
     ) {
         let Ok((id, renewed)) = done else {
-            warn!("a renewal ended in a panic");
+            warn!("a renewal was cancelled: the runtime shuts down");
             return;
         };
         let now = self.manager.now();
