@@ -26,7 +26,8 @@ pub(crate) struct Slot {
     pub(crate) memory: Arc<Memory>,
     pub(crate) freshness: Freshness,
     current: ArcSwapOption<Cached>,
-    flight: Flight<Result<Arc<LiveToken>, ManagerError>>,
+    /// Its answer, and whether it was one that could wait.
+    flight: Flight<(bool, Result<Arc<LiveToken>, ManagerError>)>,
 }
 
 /// The live token in memory, and for how long it is served without a look elsewhere.
@@ -211,15 +212,23 @@ impl Slot {
     pub(crate) fn flight(
         self: &Arc<Self>,
         want: Want,
-    ) -> impl Future<Output = Result<Arc<LiveToken>, ManagerError>> + Send + use<> {
+    ) -> impl Future<Output = (bool, Result<Arc<LiveToken>, ManagerError>)> + Send + use<> {
         let slot = Arc::clone(self);
-        self.flight.join(move || async move { refresh::run(&slot, &want).await }, stopped)
+        let work = move || async move { (want.can_wait(), refresh::run(&slot, &want).await) };
+        self.flight.join(work, |ended| (false, stopped(ended)))
     }
 
     /// Waits for the refresh under way, or a new one, but not beyond the deadline.
     pub(crate) async fn wait(self: &Arc<Self>, want: Want) -> Result<Arc<LiveToken>, ManagerError> {
         let deadline = self.manager.0.settings.deadline;
-        self.in_time(deadline, self.flight(want)).await
+        let waiting = async {
+            match self.flight(want.clone()).await {
+                // That one gave up early and left a part of the budget, because it could wait.
+                (true, Err(_)) if !want.can_wait() => self.flight(want).await.1,
+                (_, answer) => answer,
+            }
+        };
+        self.in_time(deadline, waiting).await
     }
 
     /// Waits for `work`, but not for longer than `limit`.

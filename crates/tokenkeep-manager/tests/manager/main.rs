@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![expect(clippy::clone_on_ref_ptr, reason = "the method form turns into a trait object")]
 
+mod attacks;
 mod budget;
 #[path = "../support/calls.rs"]
 mod calls;
