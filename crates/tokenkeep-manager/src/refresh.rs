@@ -127,12 +127,12 @@ impl<'a> Run<'a> {
                     Answer::Changed => break,
                 }
                 // Whoever has it now may be asking too.
-                if !still_ours(holding).await? {
+                if !still_ours(holding).await {
                     return Ok(None);
                 }
             }
             debug!("another one took the token's place, or changed what is known of it");
-            if !still_ours(holding).await? {
+            if !still_ours(holding).await {
                 return Ok(None);
             }
         }
@@ -261,11 +261,14 @@ impl<'a> Run<'a> {
     }
 }
 
-async fn still_ours(holding: Option<&Holding<'_>>) -> Result<bool, ManagerError> {
-    match holding {
-        Some(holding) => holding.is_ours().await,
-        None => Ok(true),
-    }
+/// Whether the lease has not passed to another holder. While nobody can tell, the work goes on: an
+/// answer may have been lost, and what is recorded and saved is compared.
+async fn still_ours(holding: Option<&Holding<'_>>) -> bool {
+    let Some(holding) = holding else { return true };
+    holding.is_ours().await.unwrap_or_else(|error| {
+        warn!(%error, "the lease could not be renewed");
+        true
+    })
 }
 
 /// The token is refreshed, and what was known of its failures is over.

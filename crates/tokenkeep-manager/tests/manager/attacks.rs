@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{ListStore, Operation};
-use tokenkeep_emulator::{Config, Fault};
+use tokenkeep_core::{ListStore, Operation, StoreErrorKind, TokenId};
+use tokenkeep_emulator::{Config, DropWhen, Fault};
+use tokenkeep_manager::TokenHandle;
+use tokenkeep_oauth::{ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 
-use crate::scene::{HOUR, START, Scene, TOKEN, reached};
+use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
 
 fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
     let clock = Arc::new(ManualClock::new(START));
@@ -35,4 +37,24 @@ async fn who_must_have_a_token_is_not_given_the_error_of_a_renewal_that_could_wa
     scene.clock.advance(Duration::from_secs(2));
     gate.open();
     caller.await.unwrap().unwrap();
+}
+
+async fn handle(scene: &Scene, rules: ProviderRules, id: &TokenId) -> TokenHandle {
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).provider_rules(rules);
+    manager.build().unwrap().handle_by_id(id).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_asked_for_again_although_the_lease_cannot_be_renewed_at_once() {
+    let (scene, store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let grace = u64::try_from(MINUTE.as_millis()).unwrap();
+    let lost = Fault::dropping(TOKEN, DropWhen::After);
+    let config = Config::new().rotate_refresh_tokens(true).grace_ms(grace).fail_next([lost]);
+    scene.emulator.configure(config);
+    store.fail_next(Operation::RenewLease, When::Before, StoreErrorKind::Busy);
+    let rules = ProviderRules::zoho().with_replay(Replay::Within(MINUTE));
+    let alice = handle(&scene, rules, alice.id()).await;
+    alice.access_token().await.unwrap();
 }
