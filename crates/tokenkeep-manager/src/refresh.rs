@@ -62,11 +62,13 @@ struct Run<'a> {
     began: Instant,
     /// How often the provider was asked.
     asked: u32,
+    /// How often what it issued had ended before it was stored.
+    outlived: u32,
 }
 
 impl<'a> Run<'a> {
     fn new(slot: &'a Arc<Slot>, want: &'a Want) -> Self {
-        Self { slot, want, began: Instant::now(), asked: 0 }
+        Self { slot, want, began: Instant::now(), asked: 0, outlived: 0 }
     }
 
     /// A shared store: whoever has the lease refreshes, the others wait and use what it stored.
@@ -170,7 +172,7 @@ impl<'a> Run<'a> {
     /// Stores what was issued, and only then publishes it; `None` if another one took the token's
     /// place meanwhile.
     async fn keep(
-        &self,
+        &mut self,
         held: Held,
         issued: Issued,
         lease: Option<&Lease>,
@@ -212,7 +214,8 @@ impl<'a> Run<'a> {
         }
         let held = Held::new(token.clone(), Some(state), None);
         let Some(mut live) = held.valid(slot, &Want::new(self.want.reason)) else {
-            if saved && !issued.reply.expires_in.is_zero() {
+            self.outlived += 1;
+            if saved && !issued.reply.expires_in.is_zero() && self.outlived == 1 {
                 // It was an old answer, or the clock was set: what is stored now gets a new one.
                 return Ok(None);
             }

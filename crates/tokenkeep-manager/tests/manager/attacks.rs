@@ -7,6 +7,7 @@ use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::TokenHandle;
 use tokenkeep_oauth::{ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokio::time::sleep;
 
 use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
 
@@ -57,4 +58,26 @@ async fn a_lost_answer_is_asked_for_again_although_the_lease_cannot_be_renewed_a
     let rules = ProviderRules::zoho().with_replay(Replay::Within(MINUTE));
     let alice = handle(&scene, rules, alice.id()).await;
     alice.access_token().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_shorter_than_the_way_does_not_use_the_budget_up() {
+    let (scene, _store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    scene.emulator.configure(Config::new().access_token_lifetime_s(1).token_latency_ms(2_000));
+    let before = scene.refreshes();
+    let ticking = tokio::spawn({
+        let clock = scene.clock.clone();
+        async move {
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                clock.advance(Duration::from_millis(100));
+            }
+        }
+    });
+    let result = alice.access_token().await;
+    ticking.abort();
+    let asked = scene.refreshes() - before;
+    assert!(asked <= 3, "{asked} {result:?}");
 }
