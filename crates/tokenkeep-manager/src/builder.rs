@@ -225,8 +225,8 @@ impl TokenManagerBuilder {
     ///
     /// # Errors
     ///
-    /// Invalid if the proxy's URL is not one, a time is zero (except the margin), or the machine
-    /// has no source of random numbers.
+    /// Invalid if the proxy's URL is not one, a time (except the margin) or the provider's budget
+    /// is zero, or the machine has no source of random numbers.
     pub fn build(self) -> Result<TokenManager, ManagerError> {
         for (name, time) in [
             ("lease", self.settings.lease),
@@ -240,6 +240,10 @@ impl TokenManagerBuilder {
                     format!("the {name} is zero, and nothing can succeed in no time"),
                 ));
             }
+        }
+        if self.settings.rules.budget.is_some_and(|budget| budget.refreshes == 0) {
+            let what = "with a budget of no refreshes, no token can be renewed";
+            return Err(ManagerError::new(ManagerErrorKind::Invalid, what));
         }
         let oauth = match self.oauth {
             Some(client) => client,

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokenkeep_core::{ListStore, Operation, StoreErrorKind, TokenId};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::TokenHandle;
-use tokenkeep_oauth::{ProviderRules, Replay};
+use tokenkeep_manager::{ManagerErrorKind, TokenHandle, TokenManager};
+use tokenkeep_oauth::{Budget, ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::sleep;
 
@@ -80,4 +80,11 @@ async fn a_life_shorter_than_the_way_does_not_use_the_budget_up() {
     ticking.abort();
     let asked = scene.refreshes() - before;
     assert!(asked <= 3, "{asked} {result:?}");
+}
+
+#[tokio::test]
+async fn a_budget_of_no_refreshes_is_refused() {
+    let rules = ProviderRules::zoho().with_budget(Some(Budget::new(0, MINUTE)));
+    let manager = TokenManager::builder(ListStore::new()).provider_rules(rules);
+    assert_eq!(manager.build().unwrap_err().kind(), ManagerErrorKind::Invalid);
 }
