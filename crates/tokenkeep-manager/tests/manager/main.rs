@@ -9,6 +9,7 @@ mod calls;
 mod coherence;
 mod freshness;
 mod keeper;
+mod keeper_attacks;
 mod login;
 mod recovery;
 mod refresh;
