@@ -223,8 +223,9 @@ impl Task {
             }
             None => (store.get_tokens().await?.iter().filter_map(meta).collect(), None),
         };
+        let now = self.manager.now();
         for token in &found {
-            if token.has_refresh_token && !has_ended(token) {
+            if token.has_refresh_token && !has_ended(token, now) {
                 let issued_at = token.state.as_ref().and_then(|state| state.refreshed_at);
                 let expires_at = token.expiry_time.unwrap_or_default();
                 self.plan(&token.id, issued_at, expires_at, None);
@@ -331,9 +332,14 @@ fn is_over(error: &ManagerError) -> bool {
     )
 }
 
-fn has_ended(token: &TokenMeta) -> bool {
-    let status = token.state.as_ref().map(|state| state.status);
-    matches!(status, Some(TokenStatus::NeedsLogin | TokenStatus::Revoked))
+/// Whether nothing can renew it. An SDK that logs its user in again stores a token that lasts, and
+/// does not take back what is noted here.
+fn has_ended(token: &TokenMeta, now: Timestamp) -> bool {
+    match token.state.as_ref().map(|state| state.status) {
+        Some(TokenStatus::NeedsLogin) => token.expiry_time.is_none_or(|end| end <= now),
+        Some(TokenStatus::Revoked) => true,
+        Some(_) | None => false,
+    }
 }
 
 fn meta(token: &OAuthToken) -> Option<TokenMeta> {

@@ -91,3 +91,36 @@ async fn a_renewal_that_panics_is_tried_again() {
     assert!(now.expiry_time().is_some_and(|end| clock.now() < end));
     keeper.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_keeps_who_logged_in_again_by_an_sdk() {
+    let clock = Arc::new(Passing(Instant::now()));
+    let emulator = Emulator::builder().clock(clock.clone()).in_process();
+    let store = ListStore::with_clock(clock.clone());
+    let user = emulator.add_user("a@example.com", CLIENT_ID, CLIENT_SECRET);
+    let token = |refresh: &str| {
+        OAuthToken::builder()
+            .user_name("a@example.com")
+            .client(CLIENT_ID, CLIENT_SECRET)
+            .refresh_token(refresh)
+            .access_token(format!("test-access-of-{refresh}"))
+            .expiry_time(clock.now().plus(HOUR))
+            .build()
+            .unwrap()
+    };
+    let stored = store.save_token(&token("test-refresh-dead")).await.unwrap();
+    let manager = TokenManager::builder(store.clone())
+        .clock(clock.clone())
+        .oauth_client(client_of(&emulator))
+        .accounts_server(AccountsServer::parse(emulator.url()).unwrap())
+        .build()
+        .unwrap();
+    let keeper = manager.keeper().start().unwrap();
+    sleep(2 * HOUR).await;
+    assert_eq!(keeper.status().tokens, 0, "it needs a login");
+    store.save_token(&token(&user.refresh_token)).await.unwrap();
+    sleep(2 * HOUR).await;
+    let now = store.find_token_by_id(stored.id().unwrap()).await.unwrap().unwrap();
+    assert!(now.expiry_time().is_some_and(|end| clock.now() < end));
+    keeper.stop().await;
+}
