@@ -188,8 +188,9 @@ impl Task {
             Ok(next) => self.scan.next = next.map(Some),
             Err(error) => {
                 warn!(%error, "the keeper cannot look through the store; it tries again");
-                // From the start, but not at once.
-                self.scan.began = self.scan.began.map(|(at, _)| (at, None));
+                // From the start, soon, but not at once.
+                let early = self.scan.every.saturating_sub(RETRY_AFTER);
+                self.scan.began = Some((self.manager.now().minus(early), None));
             }
         }
     }

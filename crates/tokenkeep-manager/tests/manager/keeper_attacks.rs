@@ -1,24 +1,34 @@
 //! What once made a keeper forget a token, or not stop.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Clock, ListStore, OAuthToken, SharedStore, StoreError, Timestamp, TokenId, TokenQuery,
-    TokenStore,
+    Clock, ListStore, OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, Timestamp,
+    TokenId, TokenQuery, TokenStore,
 };
 use tokenkeep_emulator::Emulator;
 use tokenkeep_manager::TokenManager;
 use tokenkeep_oauth::AccountsServer;
+use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     calls::client_of,
-    scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START},
+    scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START, Scene},
 };
+
+fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
+    (Scene::with_store(clock, store.clone()), store)
+}
 
 /// Panics once, where a keeper's renewal begins.
 #[derive(Debug)]
@@ -122,5 +132,19 @@ async fn a_keeper_keeps_who_logged_in_again_by_an_sdk() {
     sleep(2 * HOUR).await;
     let now = store.find_token_by_id(stored.id().unwrap()).await.unwrap().unwrap();
     assert!(now.expiry_time().is_some_and(|end| clock.now() < end));
+    keeper.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_cannot_look_through_the_store_at_first_tries_soon_again() {
+    let (scene, store) = watched();
+    scene.user("alice@example.com").await;
+    store.fail_next(Operation::Page, When::Before, StoreErrorKind::Busy);
+    let keeper = scene.another_manager().keeper().start().unwrap();
+    for _ in 0..120 {
+        sleep(Duration::from_secs(1)).await;
+        scene.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(keeper.status().tokens, 1);
     keeper.stop().await;
 }
