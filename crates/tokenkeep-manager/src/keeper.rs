@@ -132,7 +132,7 @@ impl KeeperBuilder {
     }
 
     /// How often the store is looked through for tokens that others have added, if it was changed
-    /// at all; every ten minutes by default. What this manager logs in is known at once.
+    /// at all; every ten minutes by default. What this manager serves is known at once.
     pub fn scan_every(mut self, time: Duration) -> Self {
         self.scan_every = time;
         self

@@ -107,7 +107,11 @@ impl Task {
             while let Ok(published) = self.published.try_recv() {
                 self.take_note(published);
             }
-            self.look_through_the_store().await;
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stop| *stop) => break,
+                () = self.look_through_the_store() => {}
+            }
             self.start_what_is_due();
             self.report();
             let nap = self.nap();
@@ -198,16 +202,17 @@ impl Task {
     /// Whether it is time to look through the store from its start.
     async fn begin_to_scan(&mut self) -> bool {
         let now = self.manager.now();
+        // A clock that was set back does not keep it from looking.
+        let lately = |began: Timestamp| began <= now && began.until(now) < self.scan.every;
+        if self.scan.began.is_some_and(|(began, _)| lately(began)) {
+            return false;
+        }
         let mark = match self.manager.timed().shared() {
             Some(shared) => shared.change_mark().await.ok(),
             None => None,
         };
-        if let Some((began, last_mark)) = self.scan.began {
-            // A clock that was set back does not keep it from looking.
-            let lately = began <= now && began.until(now) < self.scan.every;
-            if lately || mark.is_some() && mark == last_mark {
-                return false;
-            }
+        if mark.is_some() && self.scan.began.is_some_and(|(_, last)| last == mark) {
+            return false;
         }
         self.scan.began = Some((now, mark));
         self.scan.next = Some(None);

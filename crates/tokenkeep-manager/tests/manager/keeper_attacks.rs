@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     calls::client_of,
-    scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START, Scene},
+    scene::{CLIENT_ID, CLIENT_SECRET, HOUR, MINUTE, START, Scene},
 };
 
 fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
@@ -147,4 +147,30 @@ async fn a_keeper_that_cannot_look_through_the_store_at_first_tries_soon_again()
     }
     assert_eq!(keeper.status().tokens, 1);
     keeper.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_manager_serves_is_known_at_once() {
+    let (scene, _store) = watched();
+    let keeper = scene.manager.keeper().start().unwrap();
+    sleep(MINUTE).await;
+    scene.user("alice@example.com").await.access_token().await.unwrap();
+    sleep(MINUTE).await;
+    assert_eq!(keeper.status().tokens, 1);
+    keeper.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_stops_although_the_store_hangs() {
+    let (scene, store) = watched();
+    scene.user("alice@example.com").await;
+    let keeper = scene.another_manager().keeper().start().unwrap();
+    sleep(MINUTE).await;
+    for nth in 1..200 {
+        store.stop_nth(Operation::ChangeMark, nth, When::Before);
+    }
+    sleep(Duration::from_secs(2)).await;
+    let before = Instant::now();
+    keeper.stop().await;
+    assert!(before.elapsed() <= Duration::from_secs(1), "{:?}", before.elapsed());
 }
