@@ -5,8 +5,9 @@
 //! at all; only then is the token read. Both are asked for when a token is served, so nothing runs
 //! in the background, and what is not used costs nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokenkeep_core::{ChangeMark, Fingerprint, Timestamp};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
@@ -89,7 +90,19 @@ async fn serve(
     slot: &Arc<Slot>,
     cached: Arc<Cached>,
 ) -> Result<Option<Arc<LiveToken>>, ManagerError> {
-    let Some(cached) = look(slot, cached).await? else { return Ok(None) };
+    let mut looking = pin!(look(slot, Arc::clone(&cached)));
+    // The answer is there at once as a rule: that needs no timer.
+    let looked = match looking.as_mut().now_or_never() {
+        Some(looked) => looked?,
+        None => match tokio::time::timeout(slot.manager.0.settings.deadline, looking).await {
+            Ok(looked) => looked?,
+            Err(_elapsed) => {
+                warn!("the store does not say in time what is stored; what is known is served");
+                Some(cached)
+            }
+        },
+    };
+    let Some(cached) = looked else { return Ok(None) };
     let now = slot.manager.now();
     let left = cached.left(now);
     if !cached.is_due(now) {

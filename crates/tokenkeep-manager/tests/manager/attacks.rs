@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{ListStore, Operation, StoreErrorKind, TokenId};
+use tokenkeep_core::{Clock, ListStore, Operation, StoreErrorKind, TokenId};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{ManagerErrorKind, TokenHandle, TokenManager};
 use tokenkeep_oauth::{Budget, ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
 
@@ -15,6 +15,21 @@ fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
     let clock = Arc::new(ManualClock::new(START));
     let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
     (Scene::with_store(clock, store.clone()), store)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_keeps_no_caller_beyond_the_deadline() {
+    let (scene, store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    let deadline = Duration::from_secs(1);
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).deadline(deadline);
+    let alice = manager.build().unwrap().handle_by_id(alice.id()).await.unwrap();
+    let live = alice.access_token().await.unwrap();
+    scene.clock.advance(Duration::from_secs(2));
+    let _gate = store.stop_next(Operation::ChangeMark, When::Before);
+    let before = Instant::now();
+    assert_eq!(alice.access_token().await.unwrap().access_token(), live.access_token());
+    assert!(before.elapsed() <= deadline, "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
