@@ -147,8 +147,10 @@ async fn look(slot: &Arc<Slot>, cached: Arc<Cached>) -> Result<Option<Arc<Cached
     let stored = held.stored();
     let grant = Fingerprint::of_grant(stored);
     // Of one grant, what expires later is newer; an SDK may have put an old one back.
+    // Without a grant, nothing says that it is the same login.
+    let same_grant = grant.is_some() && grant == cached.grant;
     let ours_is_newer = held.has_unsaved()
-        || grant == cached.grant && stored.expiry_time().is_none_or(|end| end <= live.expires_at);
+        || same_grant && stored.expiry_time().is_none_or(|end| end <= live.expires_at);
     if stored.access_token() == Some(&live.access_token) || ours_is_newer {
         return Ok(Some(slot.replace(&cached, mark)));
     }

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{Clock, ListStore, Operation, StoreErrorKind, TokenId};
+use tokenkeep_core::{
+    AccessToken, Clock, ListStore, OAuthToken, Operation, StoreErrorKind, TokenId, TokenStore,
+};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{ManagerErrorKind, TokenHandle, TokenManager};
 use tokenkeep_oauth::{Budget, ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
+use crate::scene::{CLIENT_ID, CLIENT_SECRET, HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
 
 fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
     let clock = Arc::new(ManualClock::new(START));
@@ -30,6 +32,41 @@ async fn a_slow_store_keeps_no_caller_beyond_the_deadline() {
     let before = Instant::now();
     assert_eq!(alice.access_token().await.unwrap().access_token(), live.access_token());
     assert!(before.elapsed() <= deadline, "{:?}", before.elapsed());
+}
+
+/// The handle of a token that nothing can renew, and that is served.
+async fn without_a_grant(scene: &Scene) -> (OAuthToken, TokenHandle) {
+    let token = OAuthToken::builder()
+        .user_name("alice@example.com")
+        .client(CLIENT_ID, CLIENT_SECRET)
+        .access_token("test-access-token")
+        .build()
+        .unwrap();
+    let stored = scene.store.save_token(&token).await.unwrap();
+    let alice = scene.manager.handle_by_id(stored.id().unwrap()).await.unwrap();
+    alice.access_token().await.unwrap();
+    (stored, alice)
+}
+
+#[tokio::test]
+async fn a_revoked_token_without_a_grant_is_not_served_beyond_the_bound() {
+    let (scene, _store) = watched();
+    let (_stored, alice) = without_a_grant(&scene).await;
+    scene.another_manager().revoke(alice.id()).await.unwrap();
+    scene.clock.advance(Duration::from_secs(1));
+    let error = alice.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::NeedsLogin);
+}
+
+#[tokio::test]
+async fn a_replaced_token_without_a_grant_is_not_served_beyond_the_bound() {
+    let (scene, _store) = watched();
+    let (stored, alice) = without_a_grant(&scene).await;
+    let newer = AccessToken::new("test-access-token-2").unwrap();
+    let newer = stored.with_access_token(newer, scene.clock.now().plus(HOUR));
+    scene.store.save_token(&newer).await.unwrap();
+    scene.clock.advance(Duration::from_secs(1));
+    assert_eq!(Some(alice.access_token().await.unwrap().access_token()), newer.access_token());
 }
 
 #[tokio::test(start_paused = true)]
