@@ -102,6 +102,22 @@ impl Unsaved {
         self.expected.refresh_token() != self.token.refresh_token()
     }
 
+    /// What is to take the place of `stored`, in which others may have changed what is not issued.
+    pub(crate) fn over(&self, stored: &OAuthToken) -> OAuthToken {
+        let Self { token: ours, expected, .. } = self;
+        let (Some(access_token), Some(end)) = (ours.access_token(), ours.expiry_time()) else {
+            return ours.clone();
+        };
+        let mut token = stored.clone().with_access_token(access_token.clone(), end);
+        if let Some(refresh_token) = ours.refresh_token() {
+            token = token.with_refresh_token(refresh_token.clone());
+        }
+        match ours.api_domain().filter(|ours| expected.api_domain() != Some(ours)) {
+            Some(ours) => token.clone().with_api_domain(ours).unwrap_or(token),
+            None => token,
+        }
+    }
+
     /// The grant that it was issued to, as far as the store knows.
     pub(crate) fn grant(&self) -> Option<Fingerprint> {
         Fingerprint::of_grant(&self.expected)

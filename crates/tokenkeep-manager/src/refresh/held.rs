@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{forget, gone};
 use crate::{
-    LiveToken, ManagerError,
+    LiveToken, ManagerError, Spooled,
     memory::Unsaved,
     place,
     slot::{Slot, Want},
@@ -80,11 +80,12 @@ impl Held {
                 }
                 spooled => spooled?,
             };
-            let spooled = spooled.filter(|it| slot.memory.is_of(&it.token)).map(|it| Unsaved {
-                expected: held.stored.clone(),
-                token: it.token,
-                issued_at: it.issued_at,
-                spooled: true,
+            let spooled = spooled.map(|Spooled { token, issued_at, .. }| {
+                let expected = token.clone();
+                let left = Unsaved { expected, token, issued_at, spooled: true };
+                // The grant tells that it is of this login; the rest is as it is by now.
+                let token = left.over(&held.stored);
+                Unsaved { expected: held.stored.clone(), token, ..left }
             });
             match spooled {
                 // Left there although it was stored, and others have refreshed since.

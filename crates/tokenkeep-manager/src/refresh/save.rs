@@ -41,7 +41,9 @@ async fn swap(manager: &TokenManager, unsaved: &Unsaved, lease: Option<&Lease>) 
     let mut fence = lease;
     let mut attempt = 1;
     loop {
-        let answer = once(manager, &expected, &unsaved.token, fence).await;
+        let over = (expected != unsaved.expected).then(|| unsaved.over(&expected));
+        let token = over.as_ref().unwrap_or(&unsaved.token);
+        let answer = once(manager, &expected, token, fence).await;
         let error = match answer {
             Ok(Replaced::Saved(stored)) => return Save::Done(stored),
             Ok(Replaced::Changed(Some(stored))) => match unsaved.beside(stored) {

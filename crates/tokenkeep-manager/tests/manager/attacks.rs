@@ -1,12 +1,13 @@
 //! Rare orders of events, each of which once cost a wait, a request or a token.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokenkeep_core::{
-    AccessToken, Clock, ListStore, OAuthToken, Operation, StoreErrorKind, TokenId, TokenStore,
+    AccessToken, Clock, Fingerprint, ListStore, OAuthToken, Operation, StoreErrorKind, Timestamp,
+    TokenId, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::{ManagerErrorKind, TokenHandle, TokenManager};
+use tokenkeep_manager::{FileSpool, ManagerErrorKind, Spool, Spooled, TokenHandle, TokenManager};
 use tokenkeep_oauth::{Budget, ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::{Instant, sleep};
@@ -132,6 +133,88 @@ async fn a_life_shorter_than_the_way_does_not_use_the_budget_up() {
     ticking.abort();
     let asked = scene.refreshes() - before;
     assert!(asked <= 3, "{asked} {result:?}");
+}
+
+#[tokio::test]
+async fn a_client_secret_that_is_mended_during_a_refresh_stays() {
+    let (scene, store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let gate = store.stop_next(Operation::ReplaceToken, When::Before);
+    let caller = tokio::spawn({
+        let alice = alice.clone();
+        async move { alice.access_token().await }
+    });
+    reached(&gate).await;
+    let mended = OAuthToken::builder()
+        .id(alice.id().as_str())
+        .user_name("alice@example.com")
+        .client(CLIENT_ID, "test-new-secret")
+        .refresh_token(scene.stored(alice.id()).await.refresh_token().unwrap().expose_secret())
+        .build()
+        .unwrap();
+    store.inner().save_token(&mended).await.unwrap();
+    gate.open();
+    let live = caller.await.unwrap().unwrap();
+    let stored = scene.stored(alice.id()).await;
+    assert_eq!(stored.access_token(), Some(live.access_token()));
+    assert_eq!(stored.client_secret(), mended.client_secret());
+}
+
+fn spool(dir: &Path) -> FileSpool {
+    FileSpool::in_directory(dir.join("spool")).unwrap()
+}
+
+fn spooled(stored: &OAuthToken, token: OAuthToken, at: Timestamp) -> Spooled {
+    let grant = Fingerprint::of_grant(stored).unwrap();
+    Spooled::new(stored.id().unwrap().clone(), grant, token, at)
+}
+
+#[tokio::test]
+async fn what_was_spooled_does_not_undo_what_was_mended_since() {
+    let (scene, _store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = || spool(dir.path());
+    let stored = scene.stored(alice.id()).await;
+    let token = OAuthToken::builder()
+        .id(alice.id().as_str())
+        .user_name("alice@example.com")
+        .client(CLIENT_ID, "test-old-secret")
+        .access_token("test-access-new")
+        .expiry_time(START.plus(2 * HOUR))
+        .refresh_token("test-refresh-new")
+        .build()
+        .unwrap();
+    spool().put(&spooled(&stored, token, START)).await.unwrap();
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
+    manager.build().unwrap().recover().await.unwrap();
+    let now = scene.stored(alice.id()).await;
+    assert_eq!(now.refresh_token().unwrap().expose_secret(), "test-refresh-new");
+    assert_eq!(now.client_secret(), stored.client_secret());
+}
+
+#[tokio::test]
+async fn a_name_that_was_learnt_since_does_not_cost_what_was_spooled() {
+    let (scene, _store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = || spool(dir.path());
+    let stored = scene.stored(alice.id()).await;
+    let token = OAuthToken::builder()
+        .id(alice.id().as_str())
+        .client(CLIENT_ID, "test-client-secret")
+        .access_token("test-access-new")
+        .expiry_time(START.plus(2 * HOUR))
+        .refresh_token("test-refresh-new")
+        .build()
+        .unwrap();
+    spool().put(&spooled(&stored, token, START)).await.unwrap();
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
+    manager.build().unwrap().recover().await.unwrap();
+    let now = scene.stored(alice.id()).await;
+    assert_eq!(now.refresh_token().unwrap().expose_secret(), "test-refresh-new");
+    assert!(now.user_name().is_some());
 }
 
 #[tokio::test]
