@@ -171,6 +171,22 @@ fn spooled(stored: &OAuthToken, token: OAuthToken, at: Timestamp) -> Spooled {
 }
 
 #[tokio::test]
+async fn what_was_spooled_long_ago_is_not_stored_over_a_token_that_lasts_longer() {
+    let (scene, _store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = || spool(dir.path());
+    let stored = scene.stored(alice.id()).await;
+    let old = AccessToken::new("test-access-old").unwrap();
+    let old = stored.clone().with_access_token(old, START.minus(HOUR));
+    spool().put(&spooled(&stored, old, START.minus(2 * HOUR))).await.unwrap();
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
+    manager.build().unwrap().recover().await.unwrap();
+    assert_eq!(scene.stored(alice.id()).await, stored);
+    assert_eq!(spool().list().await.unwrap().entries, []);
+}
+
+#[tokio::test]
 async fn what_was_spooled_does_not_undo_what_was_mended_since() {
     let (scene, _store) = watched();
     let alice = scene.user("alice@example.com").await;
