@@ -40,6 +40,7 @@ pub(crate) async fn run(manager: TokenManager, id: TokenId) -> Result<Revoked, M
                 }
                 held => held?,
             };
+            held.is_all(&slot)?;
             let found = at_the_provider(&manager, &held).await?;
             let revoked = *revoked.insert(match revoked {
                 Some(Revoked::Now) => Revoked::Now,

@@ -90,9 +90,11 @@ impl Issued {
 /// # Errors
 ///
 /// `NeedsLogin` if it has refused this grant before, or there is nothing to ask with; `Throttled`
-/// if it has said so, or would; what it answered last, if that was a moment ago.
+/// if it has said so, or would; what it answered last, if that was a moment ago; `Store` if
+/// there may be a newer refresh token in the spool.
 pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), ManagerError> {
     let settings = &slot.manager.0.settings;
+    held.is_all(slot)?;
     let (token, state, now) = (held.token(), held.state(), slot.manager.now());
     let Some(grant) = Fingerprint::of_grant(token) else {
         slot.forget_any();

@@ -2,7 +2,6 @@
 //! and is not stored yet.
 
 use tokenkeep_core::{Fingerprint, OAuthToken, StoreErrorKind, Timestamp, TokenState};
-use tokenkeep_oauth::Replay;
 use tracing::warn;
 
 use super::{forget, gone};
@@ -20,6 +19,8 @@ pub(crate) struct Held {
     /// Whether the store had a state.
     has_state: bool,
     unsaved: Option<Unsaved>,
+    /// Why the spool could not be read, if it could not.
+    unread: Option<ManagerError>,
 }
 
 const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
@@ -33,7 +34,7 @@ impl Held {
         // What was issued to an earlier login is of no use to a newer one.
         let unsaved = unsaved.filter(|unsaved| unsaved.is_of(&stored));
         let has_state = state.is_some();
-        Self { stored, state: state.unwrap_or_default(), has_state, unsaved }
+        Self { stored, state: state.unwrap_or_default(), has_state, unsaved, unread: None }
     }
 
     /// What the store and this manager's memory have.
@@ -60,12 +61,12 @@ impl Held {
         Ok(Self::new(stored, state, slot.memory.unsaved()))
     }
 
-    /// What the store, this manager's memory and the spool have.
+    /// What the store, this manager's memory and the spool have. If the spool cannot be read,
+    /// [`is_all`](Self::is_all) tells.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read); `Store` if the spool cannot be read and the provider ends a
-    /// grant whose refresh token is used again.
+    /// Those of [`read`](Self::read).
     pub(crate) async fn gather(slot: &Slot) -> Result<Self, ManagerError> {
         let mut held = Self::read(slot).await?;
         let settings = &slot.manager.0.settings;
@@ -73,13 +74,11 @@ impl Held {
             && let Some(spool) = &settings.spool
             && let Some(grant) = Fingerprint::of_grant(&held.stored)
         {
-            let spooled = match spool.get(&slot.id, &grant).await {
-                Err(error) if settings.rules.replay == Replay::Always => {
-                    warn!(%error, "the spool cannot be read");
-                    None
-                }
-                spooled => spooled?,
-            };
+            let spooled = spool.get(&slot.id, &grant).await.unwrap_or_else(|error| {
+                warn!(%error, "the spool cannot be read");
+                held.unread = Some(error.into());
+                None
+            });
             let spooled = spooled.map(|Spooled { token, issued_at, .. }| {
                 let expected = token.clone();
                 let left = Unsaved { expected, token, issued_at, spooled: true };
@@ -94,6 +93,19 @@ impl Held {
             }
         }
         Ok(held)
+    }
+
+    /// Whether this is all that there is, so that its refresh token can be sent.
+    ///
+    /// # Errors
+    ///
+    /// `Store` if a newer one may be in the spool, which cannot be read, and the provider ends a
+    /// grant whose refresh token is used again.
+    pub(crate) fn is_all(&self, slot: &Slot) -> Result<(), ManagerError> {
+        match &self.unread {
+            Some(error) if slot.manager.0.settings.rules.replay.rotates() => Err(error.clone()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(crate) fn stored(&self) -> &OAuthToken {

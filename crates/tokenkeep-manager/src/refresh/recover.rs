@@ -189,7 +189,9 @@ pub(crate) async fn recover(manager: TokenManager) -> Result<Recovery, ManagerEr
         };
         let slot = manager.slot(&id, &stored);
         let _working = slot.memory.work.lock().await;
-        if bring_home(&slot, None).await?.has_unsaved() {
+        let held = bring_home(&slot, None).await?;
+        held.is_all(&slot)?;
+        if held.has_unsaved() {
             recovery.waiting += 1;
         } else {
             recovery.stored += 1;

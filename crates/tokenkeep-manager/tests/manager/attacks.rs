@@ -234,6 +234,22 @@ async fn a_name_that_was_learnt_since_does_not_cost_what_was_spooled() {
 }
 
 #[tokio::test]
+async fn a_spool_that_cannot_be_read_keeps_nobody_from_a_stored_token_that_works() {
+    let (scene, _store) = watched();
+    let alice = scene.user("alice@example.com").await;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool(dir.path());
+    std::fs::remove_dir(dir.path().join("spool")).unwrap();
+    let rules = ProviderRules::zoho().with_replay(Replay::Never);
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock)
+        .spool(spool)
+        .provider_rules(rules);
+    let alice = manager.build().unwrap().handle_by_id(alice.id()).await.unwrap();
+    let live = alice.access_token().await.unwrap();
+    assert_eq!(scene.stored(alice.id()).await.access_token(), Some(live.access_token()));
+}
+
+#[tokio::test]
 async fn a_budget_of_no_refreshes_is_refused() {
     let rules = ProviderRules::zoho().with_budget(Some(Budget::new(0, MINUTE)));
     let manager = TokenManager::builder(ListStore::new()).provider_rules(rules);
