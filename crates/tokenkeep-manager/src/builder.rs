@@ -264,6 +264,7 @@ impl TokenManagerBuilder {
         Ok(TokenManager(Arc::new(Inner {
             timed: TimedStore::new(Arc::clone(&self.store), self.store_timeout),
             marks: Marks::default(),
+            writes: tokio::sync::Mutex::new(()),
             events: Events::new(self.callbacks),
             store: self.store,
             clock: self.clock,

@@ -237,7 +237,15 @@ impl<'a> Work<'a> {
         self.write_state().await;
         let handle = self.manager.handle_of(&self.stored)?;
         // What is in memory is of an earlier login.
-        self.manager.slot(&self.id, &self.stored).forget_any();
+        let slot = self.manager.slot(&self.id, &self.stored);
+        slot.forget_any();
+        if self.manager.timed().shared().is_none() && slot.memory.work.try_lock().is_err() {
+            // A refresh under way may publish that once more, and no mark would tell.
+            tokio::spawn(async move {
+                let _working = slot.memory.work.lock().await;
+                slot.forget_any();
+            });
+        }
         self.manager.emit(&self.id, EventKind::LoggedIn);
         Ok(LoggedIn { token: self.stored, handle, warning })
     }
@@ -352,6 +360,7 @@ impl<'a> Work<'a> {
     }
 
     async fn save_again(&self, token: OAuthToken) -> Result<OAuthToken, ManagerError> {
+        let _alone = self.manager.0.writes.lock().await;
         let saved = self.manager.timed().save_token(&token).await;
         saved.map_err(|error: StoreError| ManagerError::from(error).with_unsaved(token))
     }

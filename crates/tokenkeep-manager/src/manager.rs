@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     /// The store, for as long as a manager waits for it.
     pub(crate) timed: TimedStore,
     pub(crate) marks: Marks,
+    /// Held by who compares and then writes, in a store that cannot do both at once.
+    pub(crate) writes: tokio::sync::Mutex<()>,
     pub(crate) events: Events,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) oauth: OAuthClient,

@@ -139,6 +139,7 @@ async fn once(
         return shared.replace_token(expected, token, lease).await;
     }
     // As near as six methods come to it.
+    let _alone = manager.0.writes.lock().await;
     match read(manager, expected).await? {
         Some(stored) if stored == *expected => {
             manager.timed().save_token(token).await.map(Replaced::Saved)

@@ -3,16 +3,20 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tokenkeep_core::{
-    AccessToken, Clock, Fingerprint, ListStore, OAuthToken, Operation, StoreErrorKind, Timestamp,
-    TokenId, TokenStore,
+    AccessToken, Clock, Fingerprint, GrantToken, ListStore, OAuthToken, Operation, StoreErrorKind,
+    Timestamp, TokenId, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::{FileSpool, ManagerErrorKind, Spool, Spooled, TokenHandle, TokenManager};
+use tokenkeep_manager::{
+    FileSpool, Login, ManagerErrorKind, Spool, Spooled, TokenHandle, TokenManager,
+};
 use tokenkeep_oauth::{Budget, ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{CLIENT_ID, CLIENT_SECRET, HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
+use crate::scene::{
+    CLIENT_ID, CLIENT_SECRET, HOUR, MINUTE, START, Scene, TOKEN, client, manager, reached,
+};
 
 fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
     let clock = Arc::new(ManualClock::new(START));
@@ -247,6 +251,48 @@ async fn a_spool_that_cannot_be_read_keeps_nobody_from_a_stored_token_that_works
     let alice = manager.build().unwrap().handle_by_id(alice.id()).await.unwrap();
     let live = alice.access_token().await.unwrap();
     assert_eq!(scene.stored(alice.id()).await.access_token(), Some(live.access_token()));
+}
+
+/// A login while the refresh of an expired token stops there, in a store of six methods.
+async fn a_login_while_a_refresh_saves(when: When) {
+    let clock = Arc::new(ManualClock::new(START));
+    let store = FaultyStore::new(ListStore::with_clock(clock.clone())).without_shared();
+    let store = Arc::new(store);
+    let scene = Scene::with_store(clock, store.clone());
+    let alice = scene.user("alice@example.com").await;
+    scene.clock.advance(HOUR);
+    let gate = store.stop_next(Operation::SaveToken, when);
+    let caller = tokio::spawn({
+        let alice = alice.clone();
+        async move { alice.access_token().await }
+    });
+    reached(&gate).await;
+    let code = scene.new_user("alice@example.com").grant_token;
+    let code = GrantToken::new(code).unwrap();
+    let login = Login::grant_token(client(), code).user_name("alice@example.com");
+    let manager = scene.manager.clone();
+    let login = tokio::spawn(async move { manager.log_in(login).await.unwrap() });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    drop(caller.await.unwrap());
+    let login = login.await.unwrap();
+    assert_eq!(login.token.id(), Some(alice.id()));
+    assert_eq!(scene.stored(alice.id()).await.refresh_token(), login.token.refresh_token());
+    scene.clock.advance(Duration::from_secs(2));
+    let live = alice.access_token().await.unwrap();
+    assert_eq!(Some(live.access_token()), login.token.access_token());
+}
+
+#[tokio::test]
+async fn a_login_is_not_written_over_by_a_refresh_that_has_just_looked() {
+    a_login_while_a_refresh_saves(When::Before).await;
+}
+
+#[tokio::test]
+async fn after_a_login_the_token_of_the_one_before_is_not_served() {
+    a_login_while_a_refresh_saves(When::After).await;
 }
 
 #[tokio::test]
