@@ -221,6 +221,20 @@ impl Plan {
         2 + u64::try_from(self.healed_at.as_millis() / each.as_millis()).unwrap()
     }
 
+    /// Whether writes may be made after they were given up, in a store that compares nothing.
+    pub(crate) fn writes_late(&self) -> bool {
+        let late = |mishap: &Mishap| *mishap == Mishap::Late;
+        let outage = |it: &Outage| late(&it.mishap);
+        !self.shared && (self.faults.values().any(late) || self.outages.iter().any(outage))
+    }
+
+    /// Whether an id is given to another user.
+    pub(crate) fn gives_away(&self) -> bool {
+        let gives =
+            |it: &(Duration, Happening)| matches!(it.1, Happening::Other(Other::GiveAway(..)));
+        self.happenings.iter().any(gives)
+    }
+
     pub(crate) fn sets_clocks(&self) -> bool {
         let sets =
             |it: &(Duration, Happening)| matches!(it.1, Happening::Other(Other::SetClock(..)));

@@ -298,7 +298,12 @@ impl World {
             ManagerErrorKind::NeedsLogin if alive && unchanged => {
                 complain("a login is asked for, and the grant is alive");
             }
-            ManagerErrorKind::NoToken if row.is_some() && unchanged && !self.plan.keep_handles => {
+            ManagerErrorKind::NoToken
+                if row.is_some()
+                    && unchanged
+                    && !self.plan.keep_handles
+                    && !self.plan.gives_away() =>
+            {
                 complain("the token is there");
             }
             ManagerErrorKind::Throttled | ManagerErrorKind::Rejected

@@ -365,3 +365,21 @@ async fn who_lost_the_lease_does_not_ask_again() {
     assert_eq!(ours.access_token(), theirs.access_token());
     assert_eq!(at.scene.refreshes(), before + 2, "its own, and one of the new holder");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_can_still_be_had_is_asked_for_though_the_budget_is_used_up() {
+    let at = Rotating::new(MINUTE).await;
+    let process = at.process(Replay::Within(MINUTE)).await;
+    for _ in 0..8 {
+        process.refresh().await.unwrap();
+    }
+    // The tenth request, with that of the login: its answer is lost.
+    let lost = Fault::dropping(TOKEN, DropWhen::After);
+    at.scene.emulator.configure(Config::new().fail_next([lost]));
+    process.refresh().await.unwrap();
+    let stored = at.scene.stored(at.alice.id()).await;
+    let newest = at.scene.emulator.newest_refresh_token("alice@example.com").unwrap();
+    assert_eq!(stored.refresh_token().unwrap().expose_secret(), newest);
+    let error = process.refresh().await.unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::Throttled);
+}
