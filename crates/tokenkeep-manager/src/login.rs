@@ -13,7 +13,7 @@ use crate::{
     EventKind, LoggedIn, ManagerError, ManagerErrorKind, TokenManager, budget,
     memory::Unsaved,
     place,
-    refresh::{Save, note, save, under_lease},
+    refresh::{Held, Save, note, save, under_lease},
 };
 
 /// A login to be taken by [`TokenManager::log_in`].
@@ -230,9 +230,17 @@ impl<'a> Work<'a> {
         let slot = self.manager.slot(&self.id, &self.stored);
         // A refresh token must not be sent by two at once; others may know this one.
         let reply = match &self.login.grant {
-            Grant::Refresh(_) => under_lease(&slot, self.exchange()).await,
-            Grant::Code(_) | Grant::Issued(_) => self.exchange().await,
+            Grant::Refresh(token) => {
+                let exchange = Box::pin(self.exchange_unless_replaced(token));
+                under_lease(&slot, exchange).await
+            }
+            Grant::Code(_) | Grant::Issued(_) => self.exchange().await.map(Some),
         }?;
+        let Some(reply) = reply else {
+            info!(token = %self.id, "the refresh token was replaced meanwhile; what is stored is used");
+            let handle = self.manager.handle_of(&self.stored)?;
+            return Ok(LoggedIn { token: self.stored, handle, warning: None });
+        };
         let warning = self.find_out_who(&reply).await?;
         self.write_state().await;
         let handle = self.manager.handle_of(&self.stored)?;
@@ -248,6 +256,21 @@ impl<'a> Work<'a> {
         }
         self.manager.emit(&self.id, EventKind::LoggedIn);
         Ok(LoggedIn { token: self.stored, handle, warning })
+    }
+
+    /// Gets the tokens with `token` and stores them; `None` if another refresh token has taken its
+    /// place: a second use of it could end the grant.
+    async fn exchange_unless_replaced(
+        &mut self,
+        token: &RefreshToken,
+    ) -> Result<Option<TokenReply>, ManagerError> {
+        let slot = self.manager.slot(&self.id, &self.stored);
+        let held = Held::gather(&slot).await?;
+        self.stored = held.stored().clone();
+        if held.token().refresh_token() != Some(token) {
+            return Ok(None);
+        }
+        self.exchange().await.map(Some)
     }
 
     /// Gets the tokens and stores them.

@@ -90,7 +90,10 @@ impl<'a> Run<'a> {
                 Ok(Leased::Mine(lease)) => lease,
                 Ok(Leased::NotNeeded(theirs)) => return Ok(self.adopt(theirs.0, &theirs.1)),
                 // What could not be stored works, whatever the store says now.
-                Err(error) => return self.serve_unsaved(&held).ok_or(error),
+                Err(error) if error.kind() != ManagerErrorKind::NoToken => {
+                    return self.serve_unsaved(&held).ok_or(error);
+                }
+                Err(gone) => return Err(gone),
             };
             // Only what is read under the lease counts.
             let renewed = lease.keep_while(self.slot, self.renew(Some(&lease))).await;

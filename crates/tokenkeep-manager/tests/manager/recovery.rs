@@ -8,14 +8,14 @@ use tokenkeep_core::{
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{
-    EventKind, FileSpool, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool, SpoolListing,
-    Spooled, TokenHandle, TokenManagerBuilder,
+    EventKind, FileSpool, Login, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool,
+    SpoolListing, Spooled, TokenHandle, TokenManagerBuilder,
 };
 use tokenkeep_oauth::{ProviderRules, Replay};
 use tokenkeep_testkit::{FaultyStore, ManualClock, When};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager, reached};
+use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, client, manager, reached};
 
 /// Longer than a lease lives.
 const LEASE: Duration = Duration::from_secs(11);
@@ -218,6 +218,38 @@ async fn what_stayed_in_the_spool_is_not_stored_over_a_token_that_lasts_longer()
     let stored = at.scene.stored(at.alice.id()).await;
     assert_eq!(stored.access_token(), Some(newer.access_token()));
     assert_eq!(spool(at.dir.path()).list().await.unwrap().entries, []);
+}
+
+#[tokio::test]
+async fn a_login_does_not_send_a_refresh_token_that_is_being_replaced() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.scene.emulator.configure(Config::new().revoke_family_on_reuse(true));
+    let given = at.scene.stored(at.alice.id()).await.refresh_token().unwrap().clone();
+    let gate = at.store.stop_next(Operation::Lease, When::Before);
+    let manager = at.manager(Replay::Never).build().unwrap();
+    let login = tokio::spawn(async move {
+        manager.log_in(Login::refresh_token(client(), given)).await.unwrap().token
+    });
+    reached(&gate).await;
+    let live = at.process(Replay::Never).await.access_token().await.unwrap();
+    gate.open();
+    assert_eq!(login.await.unwrap().access_token(), Some(live.access_token()));
+    assert_eq!(at.scene.emulator.stats().families_revoked, 0);
+}
+
+#[tokio::test]
+async fn a_token_that_was_deleted_is_not_served_from_the_spool() {
+    let at = Rotating::new(Duration::ZERO).await;
+    at.store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
+    at.process(Replay::Never).await.access_token().await.unwrap();
+    let gate = at.store.stop_next(Operation::Lease, When::Before);
+    let process = at.process(Replay::Never).await;
+    let caller = tokio::spawn(async move { process.access_token().await });
+    reached(&gate).await;
+    at.store.inner().delete_token(at.alice.id()).await.unwrap();
+    gate.open();
+    let error = caller.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ManagerErrorKind::NoToken);
 }
 
 /// A spool on a disk that does not answer.
