@@ -114,10 +114,8 @@ pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), Manag
     // The answer to a request that was counted before can be had for a while, and never again.
     let replay = settings.rules.replay;
     let is_to_be_had = |it: &InFlight| it.grant == grant && replay.allows(it.since.until(now));
-    if replay.rotates() && state.in_flight.as_ref().is_some_and(is_to_be_had) {
-        return Ok(());
-    }
-    if let Some(budget) = &settings.rules.budget
+    let is_replay = replay.rotates() && state.in_flight.as_ref().is_some_and(is_to_be_had);
+    if let Some(budget) = settings.rules.budget.as_ref().filter(|_| !is_replay)
         && let Some(until) = budget::used_up(budget, state, want.can_wait(), now)
     {
         metrics::throttled(metrics::Throttle::Budget);

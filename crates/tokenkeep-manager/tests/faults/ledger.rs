@@ -557,11 +557,18 @@ impl Ledger {
     }
 
     /// The largest number of requests within any such time for one login of this user, and what
-    /// rotation made of it.
+    /// rotation made of it. Who asks again for a lost answer within the grace gets no new token.
     pub(crate) fn busiest(&self, user: usize, window: Duration) -> usize {
         let book = self.book();
         let mut of_login: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
+        let grace = self.rotation.unwrap_or_default();
+        let mut first: BTreeMap<&str, Duration> = BTreeMap::new();
         for sent in book.sent.iter().filter(|sent| sent.counts) {
+            let since = first.entry(&sent.refresh_token).or_insert(sent.at);
+            if *since < sent.at && sent.at < *since + grace {
+                continue;
+            }
+            *since = sent.at;
             let grant = &book.refresh_tokens[&sent.refresh_token];
             if grant.user == user {
                 of_login.entry(grant.family).or_default().push(sent.at);
