@@ -228,11 +228,22 @@ impl Plan {
         !self.shared && (self.faults.values().any(late) || self.outages.iter().any(outage))
     }
 
-    /// Whether an id is given to another user.
-    pub(crate) fn gives_away(&self) -> bool {
-        let gives =
-            |it: &(Duration, Happening)| matches!(it.1, Happening::Other(Other::GiveAway(..)));
-        self.happenings.iter().any(gives)
+    /// Whether a user's token is deleted or its id given to another one, so that a handle of it has
+    /// none although the user may have another by now.
+    pub(crate) fn removes(&self) -> bool {
+        self.others().any(|other| matches!(other, Other::GiveAway(..) | Other::Delete(..)))
+    }
+
+    /// Whether an SDK puts an old access token back, which the provider may not take any more.
+    pub(crate) fn puts_back(&self) -> bool {
+        self.others().any(|other| matches!(other, Other::PutBack(..)))
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Other> {
+        self.happenings.iter().filter_map(|(_, happening)| match happening {
+            Happening::Other(other) => Some(other),
+            Happening::Ask { .. } => None,
+        })
     }
 
     pub(crate) fn sets_clocks(&self) -> bool {

@@ -302,7 +302,7 @@ impl World {
                 if row.is_some()
                     && unchanged
                     && !self.plan.keep_handles
-                    && !self.plan.gives_away() =>
+                    && !self.plan.removes() =>
             {
                 complain("the token is there");
             }
