@@ -177,10 +177,10 @@ pub(super) async fn ask(
         Err(error) if error.maybe_applied() => metrics::Request::Lost,
         Err(_) => metrics::Request::Refused,
     });
-    // The same answer again is as old as the first one.
-    let (replay, since) = (manager.0.settings.rules.replay, request.in_flight.since);
-    let is_old = replay.rotates() && replay.allows(since.until(request.at));
-    let at = if is_old { since } else { request.at };
+    // It may be the same answer again, which is as old as the first request on record.
+    let rotates = manager.0.settings.rules.replay.rotates();
+    let first = request.lost.as_ref().filter(|_| rotates).map(|lost| lost.since);
+    let at = first.map_or(request.at, |first| first.min(request.at));
     match answer {
         Ok(reply) => Ok(Answer::Issued(Box::new(Issued {
             reply,
