@@ -67,12 +67,18 @@ impl TokenHandle {
     pub async fn rejected(&self, rejected: &AccessToken) -> Result<Arc<LiveToken>, ManagerError> {
         self.0.touch();
         metrics::rejected();
-        let life = self.0.forget(rejected);
-        match self.0.fresh() {
+        let (fresh, strike) = {
+            // Both under one lock: of many who tell of one token, the others find it counted.
+            let mut memory = self.0.memory.contents();
+            let life = self.0.forget(rejected);
+            let fresh = self.0.fresh();
+            let now = self.0.manager.now();
+            let strike = if fresh.is_none() { memory.strike(rejected, life, now) } else { Ok(()) };
+            (fresh, strike)
+        };
+        match fresh {
             Some(live) => Ok(live),
             None => {
-                let now = self.0.manager.now();
-                let strike = self.0.memory.contents().strike(rejected, life, now);
                 strike.map_err(|until| ManagerError::rejected(&self.0.id, until))?;
                 let want = Want::other_than(RefreshReason::Rejected, rejected.clone());
                 Box::pin(self.other_than(want, rejected)).await

@@ -240,10 +240,9 @@ impl Contents {
     ) -> Result<(), Timestamp> {
         let strikes = &mut self.strikes;
         let known = strikes.last.as_ref() == Some(rejected);
-        if !known {
-            let young = life.is_some_and(|(issued_at, expires_at)| {
-                issued_at <= now && issued_at.until(now) < issued_at.until(expires_at) / 2
-            });
+        // Of one that is not in memory any more, nothing is concluded.
+        if let Some((issued_at, expires_at)) = life.filter(|_| !known) {
+            let young = issued_at <= now && issued_at.until(now) < issued_at.until(expires_at) / 2;
             strikes.last = Some(rejected.clone());
             strikes.count = if young { strikes.count + 1 } else { 0 };
             if strikes.count >= STRIKES {
@@ -348,9 +347,14 @@ mod tests {
             assert_eq!(strike(n, until), Ok(()));
             now = until;
         }
+        // What comes late says nothing.
+        let until = now.plus(MINUTE);
+        assert_eq!(strike(9, now), Err(now.plus(10 * MINUTE)));
+        assert_eq!(contents.strike(&token(1), None, until), Err(now.plus(10 * MINUTE)));
+        let now = now.plus(10 * MINUTE);
         // One that has lived for most of its time was ended for another reason.
         let life = Some((now.minus(40 * MINUTE), now.plus(20 * MINUTE)));
-        assert_eq!(contents.strike(&token(9), life, now), Ok(()));
-        assert_eq!(contents.strike(&token(10), Some((now, now.plus(MINUTE))), now), Ok(()));
+        assert_eq!(contents.strike(&token(10), life, now), Ok(()));
+        assert_eq!(contents.strike(&token(11), Some((now, now.plus(MINUTE))), now), Ok(()));
     }
 }
