@@ -71,7 +71,8 @@ impl TokenHandle {
             // Both under one lock: of many who tell of one token, the others find it counted.
             let mut memory = self.0.memory.contents();
             let life = self.0.forget(rejected);
-            let fresh = self.0.fresh();
+            // Somebody may have read the rejected one from the store again.
+            let fresh = self.0.fresh().filter(|live| live.access_token != *rejected);
             let now = self.0.manager.now();
             let strike = if fresh.is_none() { memory.strike(rejected, life, now) } else { Ok(()) };
             (fresh, strike)

@@ -157,6 +157,42 @@ async fn a_rejected_token_is_refreshed_once_and_a_late_rejection_not_at_all() {
     assert_eq!(scene.refreshes(), before + 1);
 }
 
+/// The strike pause answers at once, so that the two sides meet in every few of the rounds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rejected_token_that_others_read_again_is_not_given_back() {
+    let scene = Scene::new();
+    let alice = scene.user("alice@example.com").await;
+    let mut live = alice.access_token().await.unwrap();
+    let error = loop {
+        match alice.rejected(live.access_token()).await {
+            Ok(other) => live = other,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ManagerErrorKind::Rejected);
+    let before = scene.refreshes();
+
+    let barrier = Arc::new(Barrier::new(4));
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let (alice, barrier) = (alice.clone(), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                for round in 0..2_000 {
+                    let live = alice.access_token().await.unwrap();
+                    let answer = alice.rejected(live.access_token()).await;
+                    let error = answer.map(|_| format!("round {round}")).unwrap_err();
+                    assert_eq!(error.kind(), ManagerErrorKind::Rejected, "{error}");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(scene.refreshes(), before);
+}
+
 #[tokio::test]
 async fn refreshing_on_demand_gives_another_token() {
     let scene = Scene::new();
