@@ -7,12 +7,14 @@
 //! - [`TokenQuery`] is what a find is matched by; [`matching`] has the rules.
 //! - [`TokenStore`] is the six operations that a store must have, [`SharedStore`] what it adds to
 //!   coordinate several processes: compare-and-swap, [leases](Lease), [state](TokenState), pages.
+//! - [`BulkStore`] is a store whose tokens can be moved, many at a time.
 //! - [`ListStore`] keeps tokens in memory and is the reference; [`TokenTable`] and [`Sidecar`] are
 //!   what it is made of.
 //! - [`StoreError`] says what went wrong and what the caller may do.
 //! - [`Clock`] tells the time to whoever needs it.
 #![forbid(unsafe_code)]
 
+mod bulk;
 mod clock;
 mod error;
 mod field;
@@ -29,6 +31,7 @@ mod table;
 mod token;
 
 pub use self::{
+    bulk::{BulkStore, Entries, Entry},
     clock::{Clock, SystemClock, Timestamp},
     error::{Operation, Outcome, StoreError, StoreErrorKind},
     field::{Field, FieldError},
@@ -40,7 +43,7 @@ pub use self::{
         ChangeMark, Lease, LeaseAttempt, Page, Replaced, SharedStore, StateReplaced, TokenMeta,
         update_state,
     },
-    sidecar::{Sidecar, SidecarEntry},
+    sidecar::{Sidecar, SidecarEntry, plan_replace},
     state::{Environment, InFlight, RefusedGrant, TokenState, TokenStatus},
     store::TokenStore,
     table::{MAX_ID, Saved, TokenTable, next_id},

@@ -22,7 +22,12 @@
 
 use std::{borrow::Borrow, cmp::Ordering};
 
-use crate::{OAuthToken, QueryKey, StoreError, TokenId, TokenQuery};
+use crate::{Field, OAuthToken, QueryKey, StoreError, TokenId, TokenQuery};
+
+/// The fields by which a save knows what is stored: its candidates are the rows that have one of
+/// these in common with it.
+pub const KEYS: [Field; 5] =
+    [Field::Id, Field::UserName, Field::AccessToken, Field::GrantToken, Field::RefreshToken];
 
 /// What a save does, decided by [`plan_save`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,6 +282,19 @@ impl<'a> Identity<'a> {
                 best.iter().filter_map(|token| token.id().cloned()).collect(),
             )),
         }
+    }
+}
+
+/// The candidate with this id: the row that a [`SavePlan::Update`] means.
+///
+/// # Errors
+///
+/// Ambiguous if several rows have this id, as a table without a primary key may hold them.
+pub fn only<'a>(candidates: &'a [OAuthToken], id: &TokenId) -> Result<&'a OAuthToken, StoreError> {
+    let mut found = candidates.iter().filter(|token| token.id() == Some(id));
+    match (found.next(), found.next()) {
+        (Some(token), None) => Ok(token),
+        (first, _) => Err(StoreError::ambiguous(first.iter().map(|_| id.clone()).collect())),
     }
 }
 

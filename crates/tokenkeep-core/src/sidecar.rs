@@ -47,10 +47,115 @@ pub struct SidecarEntry {
 }
 
 impl SidecarEntry {
-    fn belongs_to(&self, token: &OAuthToken) -> bool {
+    /// What is beside `token`, of which `stored` was read: a new entry if there is none, or if it
+    /// belonged to somebody else.
+    #[must_use]
+    pub fn beside(token: &OAuthToken, stored: Option<Self>) -> Self {
+        let kept = stored.filter(|entry| entry.belongs_to(token)).unwrap_or_default();
+        Self {
+            user_name: token.user_name().map(str::to_owned),
+            client_id: token.client_id().map(str::to_owned),
+            ..kept
+        }
+    }
+
+    /// Whether this was written beside `token`, or beside what has become it: a name that was not
+    /// known then may have been learnt.
+    #[must_use]
+    pub fn belongs_to(&self, token: &OAuthToken) -> bool {
         let same = |ours: Option<&str>, theirs: Option<&str>| ours.is_none() || ours == theirs;
         same(self.user_name.as_deref(), token.user_name())
             && same(self.client_id.as_deref(), token.client_id())
+    }
+
+    /// Writes the state, if that still is `expected`.
+    pub fn replace_state(
+        &mut self,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> StateReplaced {
+        if self.state.as_ref() != expected {
+            return StateReplaced::Changed(self.state.clone().map(Box::new));
+        }
+        self.state = Some(state.clone());
+        StateReplaced::Written
+    }
+
+    /// Takes the lease of the token `id`, whose entry this is, if nobody has it.
+    pub fn try_lease(
+        &mut self,
+        id: &TokenId,
+        holder: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> LeaseAttempt {
+        match lease::take(self.lease.as_ref(), holder, ttl, now) {
+            Ok(record) => {
+                let granted = Lease::from_record(id.clone(), &record);
+                self.lease = Some(record);
+                LeaseAttempt::Granted(granted)
+            }
+            Err(until) => LeaseAttempt::Held { until },
+        }
+    }
+
+    /// Moves the end of `lease`; `None` if it has passed to somebody else.
+    pub fn renew_lease(&mut self, lease: &Lease, ttl: Duration, now: Timestamp) -> Option<Lease> {
+        let record = lease::renew(self.lease.as_ref(), lease, ttl, now)?;
+        let renewed = Lease::from_record(lease.token_id.clone(), &record);
+        self.lease = Some(record);
+        Some(renewed)
+    }
+
+    /// Gives `lease` back; `false` if it had passed to somebody else.
+    pub fn release_lease(&mut self, lease: &Lease) -> bool {
+        match lease::release(self.lease.as_ref(), lease) {
+            Some(record) => {
+                self.lease = Some(record);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether `lease` is the newest one.
+    #[must_use]
+    pub fn holds(&self, lease: &Lease) -> bool {
+        self.lease.as_ref().is_some_and(|record| record.is(lease))
+    }
+}
+
+/// What a compare-and-swap comes to: `token` in the place of `expected`, where `stored` is what
+/// is stored under the id of `expected` now, and `entry` what is beside it.
+///
+/// The answer is [`Replaced::Saved`] with the token to write, or says why nothing is written.
+///
+/// # Errors
+///
+/// Invalid if `expected` has no id.
+pub fn plan_replace(
+    stored: Option<OAuthToken>,
+    entry: Option<&SidecarEntry>,
+    expected: &OAuthToken,
+    token: &OAuthToken,
+    fence: Option<&Lease>,
+) -> Result<Replaced, StoreError> {
+    let id = expected.id().ok_or_else(|| {
+        StoreError::new(StoreErrorKind::Invalid, "the expected token has no id")
+            .with_hint("pass the token as the store returned it")
+    })?;
+    let is_held = |lease: &Lease| {
+        lease.token_id == *id
+            && entry
+                .zip(stored.as_ref())
+                .is_some_and(|(entry, stored)| entry.holds(lease) && entry.belongs_to(stored))
+    };
+    if fence.is_some_and(|lease| !is_held(lease)) {
+        return Ok(Replaced::LeaseLost(stored));
+    }
+    match stored {
+        Some(stored) if stored == *expected => Ok(Replaced::Saved(stored.merged_with(token))),
+        other => Ok(Replaced::Changed(other)),
     }
 }
 
@@ -103,15 +208,11 @@ impl Sidecar {
         expected: Option<&TokenState>,
         state: &TokenState,
     ) -> StateReplaced {
-        let stored = self.state(token);
-        if stored != expected {
-            return StateReplaced::Changed(stored.cloned().map(Box::new));
+        if self.state(token) != expected {
+            return StateReplaced::Changed(self.state(token).cloned().map(Box::new));
         }
         match self.entry(token) {
-            Some(entry) => {
-                entry.state = Some(state.clone());
-                StateReplaced::Written
-            }
+            Some(entry) => entry.replace_state(expected, state),
             None => StateReplaced::NoToken,
         }
     }
@@ -124,47 +225,26 @@ impl Sidecar {
         ttl: Duration,
         now: Timestamp,
     ) -> LeaseAttempt {
-        let (Some(id), Some(entry)) = (token.id().cloned(), self.entry(token)) else {
-            return LeaseAttempt::NoToken;
-        };
-        match lease::take(entry.lease.as_ref(), holder, ttl, now) {
-            Ok(record) => {
-                let granted = Lease::from_record(id, &record);
-                entry.lease = Some(record);
-                LeaseAttempt::Granted(granted)
-            }
-            Err(until) => LeaseAttempt::Held { until },
+        match (token.id().cloned(), self.entry(token)) {
+            (Some(id), Some(entry)) => entry.try_lease(&id, holder, ttl, now),
+            _ => LeaseAttempt::NoToken,
         }
     }
 
     /// Moves the end of `lease`; `None` if it has passed to somebody else.
     pub fn renew_lease(&mut self, lease: &Lease, ttl: Duration, now: Timestamp) -> Option<Lease> {
-        let entry = self.tokens.get_mut(&lease.token_id)?;
-        let record = lease::renew(entry.lease.as_ref(), lease, ttl, now)?;
-        let renewed = Lease::from_record(lease.token_id.clone(), &record);
-        entry.lease = Some(record);
-        Some(renewed)
+        self.tokens.get_mut(&lease.token_id)?.renew_lease(lease, ttl, now)
     }
 
     /// Gives `lease` back; `false` if it had passed to somebody else.
     pub fn release_lease(&mut self, lease: &Lease) -> bool {
-        let Some(entry) = self.tokens.get_mut(&lease.token_id) else { return false };
-        match lease::release(entry.lease.as_ref(), lease) {
-            Some(record) => {
-                entry.lease = Some(record);
-                true
-            }
-            None => false,
-        }
+        self.tokens.get_mut(&lease.token_id).is_some_and(|entry| entry.release_lease(lease))
     }
 
     /// Whether `lease` is the newest one of its token.
     #[must_use]
     pub fn holds(&self, lease: &Lease) -> bool {
-        self.tokens
-            .get(&lease.token_id)
-            .and_then(|entry| entry.lease.as_ref())
-            .is_some_and(|record| record.is(lease))
+        self.tokens.get(&lease.token_id).is_some_and(|entry| entry.holds(lease))
     }
 
     /// Puts `token` in the place of `expected` in `table`, if that is still there and `fence`
@@ -202,24 +282,10 @@ impl Sidecar {
         token: &OAuthToken,
         fence: Option<&Lease>,
     ) -> Result<Replaced, StoreError> {
-        let id = expected.id().ok_or_else(|| {
-            StoreError::new(StoreErrorKind::Invalid, "the expected token has no id")
-                .with_hint("pass the token as the store returned it")
-        })?;
-        let stored = table.find_by_id(id)?.cloned();
-        let is_held = |lease: &Lease| {
-            let entry = self.tokens.get(id).zip(stored.as_ref());
-            lease.token_id == *id
-                && self.holds(lease)
-                && entry.is_some_and(|(entry, stored)| entry.belongs_to(stored))
-        };
-        if fence.is_some_and(|lease| !is_held(lease)) {
-            return Ok(Replaced::LeaseLost(stored));
-        }
-        match stored {
-            Some(stored) if stored == *expected => Ok(Replaced::Saved(stored.merged_with(token))),
-            other => Ok(Replaced::Changed(other)),
-        }
+        let id = expected.id();
+        let stored = id.map(|id| table.find_by_id(id)).transpose()?.flatten().cloned();
+        let entry = id.and_then(|id| self.tokens.get(id));
+        plan_replace(stored, entry, expected, token, fence)
     }
 
     /// The next at most `limit` tokens of `table` after `after`.
@@ -240,13 +306,9 @@ impl Sidecar {
 
     /// The entry of `token`, a new one if there is none or it belonged to somebody else.
     fn entry(&mut self, token: &OAuthToken) -> Option<&mut SidecarEntry> {
-        let entry = self.tokens.entry(token.id()?.clone()).or_default();
-        if !entry.belongs_to(token) {
-            *entry = SidecarEntry::default();
-        }
-        entry.user_name = token.user_name().map(str::to_owned);
-        entry.client_id = token.client_id().map(str::to_owned);
-        Some(entry)
+        let id = token.id()?;
+        let entry = SidecarEntry::beside(token, self.tokens.remove(id));
+        Some(self.tokens.entry(id.clone()).or_insert(entry))
     }
 }
 

@@ -53,9 +53,6 @@ pub fn next_id(last: u64) -> Result<TokenId, StoreError> {
     Ok(TokenId::from_number(last + 1))
 }
 
-const INDEXED: [Field; 5] =
-    [Field::Id, Field::UserName, Field::AccessToken, Field::GrantToken, Field::RefreshToken];
-
 impl TokenTable {
     /// An empty table.
     #[must_use]
@@ -228,7 +225,7 @@ impl TokenTable {
     /// All rows that share a key with `token`, each once.
     fn candidates(&self, token: &OAuthToken) -> Vec<&OAuthToken> {
         let columns = token.expose_columns();
-        let mut positions: Vec<usize> = INDEXED
+        let mut positions: Vec<usize> = matching::KEYS
             .into_iter()
             .filter_map(|field| columns[field as usize].as_deref().map(|value| (field, value)))
             .filter_map(|(field, value)| self.index.get(&self.hash(field, value)))
@@ -280,7 +277,7 @@ impl TokenTable {
 
     fn keys(&self, token: &OAuthToken) -> Vec<u64> {
         let columns = token.expose_columns();
-        INDEXED
+        matching::KEYS
             .into_iter()
             .filter_map(|field| Some(self.hash(field, columns[field as usize].as_deref()?)))
             .collect()

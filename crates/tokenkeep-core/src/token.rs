@@ -343,6 +343,19 @@ impl OAuthToken {
         merged
     }
 
+    /// The fields that a save of `given` over `self` has to write, where `merged` is what it
+    /// leaves: those that become others, and those that are cleared.
+    ///
+    /// What is untouched stays as it is, also where it could not be read.
+    #[must_use]
+    pub fn fields_to_write(&self, merged: &Self, given: &Self) -> Vec<Field> {
+        let (before, after) = (self.expose_columns(), merged.expose_columns());
+        let written = |field: &Field| {
+            before[*field as usize] != after[*field as usize] || given.clears(*field)
+        };
+        Field::ALL.into_iter().skip(1).filter(written).collect()
+    }
+
     /// What an insert leaves in the store: `given` under `id`.
     #[must_use]
     pub fn new_row(id: TokenId, given: &Self) -> Self {

@@ -137,10 +137,8 @@ fn check_written(
     .into())
 }
 
-/// Writes the fields of `merged` that are not as in `stored`, and those that `given` clears.
-///
-/// What is untouched stays as it is, also where it could not be read; and indices of untouched
-/// columns need not be written.
+/// Writes the fields of `merged` that are not as in `stored`, and those that `given` clears; so
+/// indices of untouched columns need not be written.
 pub(crate) fn update(
     connection: &Connection,
     layout: &Layout,
@@ -148,12 +146,8 @@ pub(crate) fn update(
     merged: &OAuthToken,
     given: &OAuthToken,
 ) -> Result<(), Fault> {
-    let (before, mut after) = (stored.expose_columns(), merged.expose_columns());
-    let changed: Vec<Field> = Field::ALL
-        .into_iter()
-        .skip(1)
-        .filter(|field| before[*field as usize] != after[*field as usize] || given.clears(*field))
-        .collect();
+    let mut after = merged.expose_columns();
+    let changed = stored.fields_to_write(merged, given);
     if changed.is_empty() {
         return Ok(());
     }

@@ -4,9 +4,9 @@ use std::{path::Path, ptr, sync::Arc};
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Field, OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, TokenId, TokenQuery,
+    OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, TokenId, TokenQuery,
     TokenStore,
-    matching::{self, SavePlan},
+    matching::{self, KEYS, SavePlan, only},
 };
 
 use crate::{
@@ -200,19 +200,6 @@ fn candidates(database: &Database, token: &OAuthToken) -> Result<Vec<OAuthToken>
         }
     }
     Ok(found)
-}
-
-/// The fields by which a save knows what is stored.
-const KEYS: [Field; 5] =
-    [Field::Id, Field::UserName, Field::AccessToken, Field::GrantToken, Field::RefreshToken];
-
-/// The candidate with this id. A table without a primary key may hold several.
-fn only<'a>(candidates: &'a [OAuthToken], id: &TokenId) -> Result<&'a OAuthToken, StoreError> {
-    let mut found = candidates.iter().filter(|token| token.id() == Some(id));
-    match (found.next(), found.next()) {
-        (Some(token), None) => Ok(token),
-        (first, _) => Err(StoreError::ambiguous(first.iter().map(|_| id.clone()).collect())),
-    }
 }
 
 fn delete(database: &Database, id: &TokenId) -> Result<bool, Fault> {
