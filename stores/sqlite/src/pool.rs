@@ -72,16 +72,19 @@ impl Pool {
         A: Clone + Send + Sync + 'static,
         T: Send + 'static,
     {
-        let result = if self.readers.is_empty() {
-            self.writer.lock().await.try_reading(args, work)
+        let (tried, result) = if self.readers.is_empty() {
+            (0, self.writer.lock().await.try_reading(args, work))
         } else {
-            self.reader().try_reading(args, work)
+            let (number, reader) = self.reader(thread_number());
+            (number, reader.try_reading(args, work))
         };
         match result {
             Err(Fault::Busy(_) | Fault::Stale) => {
-                // In a box, so that the future of what mostly happens is small.
-                let of_file =
-                    move |pool: &Self, timeout, args: &A| pool.reader().wait(timeout, args, work);
+                // In a box, so that the future of what mostly happens is small. The thread opens
+                // the connection that was tried, not one of its own: else it is tried in vain again.
+                let of_file = move |pool: &Self, timeout, args: &A| {
+                    pool.reader(tried).1.wait(timeout, args, work)
+                };
                 Box::pin(self.read_on_thread(operation, args.clone(), work, of_file)).await
             }
             result => result.map_err(|fault| fault.into_error().during(operation)),
@@ -105,7 +108,7 @@ impl Pool {
                 return slot.wait(timeout, args, work);
             }
             // A connection that has seen what was at the path before knows how to recover.
-            pool.reader().wait(timeout, &(), |_, ()| Ok(()))?;
+            pool.reader(thread_number()).1.wait(timeout, &(), |_, ()| Ok(()))?;
             Slot::new(Use::Reading, &pool.settings).wait(timeout, args, work)
         })
         .await
@@ -205,22 +208,28 @@ impl Pool {
         self.marker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that reads and nobody uses, beginning with the one this thread had last; if
-    /// all are in use, that one when it is free, after microseconds.
-    fn reader(&self) -> MutexGuard<'_, Slot> {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-        }
-        let first = THREAD.with(|thread| *thread);
-        for at in 0..self.readers.len() {
-            if let Ok(slot) = self.readers[(first + at) % self.readers.len()].try_lock() {
-                return slot;
+    /// A connection that reads and nobody uses, beginning with the `first`, and its number; if all
+    /// are in use, that one when it is free, after microseconds.
+    fn reader(&self, first: usize) -> (usize, MutexGuard<'_, Slot>) {
+        let count = self.readers.len();
+        for number in (first..first + count).map(|number| number % count) {
+            if let Ok(slot) = self.readers[number].try_lock() {
+                return (number, slot);
             }
         }
+        let number = first % count;
         // A slot holds a whole connection or none, also after a panic.
-        self.readers[first % self.readers.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        (number, self.readers[number].lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Tells threads apart, so that each goes on with the connection it had last.
+fn thread_number() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    THREAD.with(|number| *number)
 }
 
 impl Slot {
@@ -275,5 +284,33 @@ impl Slot {
         };
         self.database = Some(Database::open(&self.settings, self.purpose, before)?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_thread_could_not_read_at_once_it_can_the_next_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(directory.path().join("a.db"));
+        // Several, so that their numbers are not those of the threads that open connections.
+        for _ in 0..8 {
+            let config = config.clone();
+            let reading = thread::spawn(move || {
+                let pool = Arc::new(Pool::open(config).unwrap());
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let reads_on = || {
+                    let work: Work<(), thread::ThreadId> = |_, ()| Ok(thread::current().id());
+                    runtime.block_on(pool.read(Operation::FindToken, &(), work)).unwrap()
+                };
+                let here = thread::current().id();
+                assert_ne!(reads_on(), here, "a connection is opened where waiting is allowed");
+                assert_eq!(reads_on(), here);
+                assert_eq!(reads_on(), here);
+            });
+            reading.join().unwrap();
+        }
     }
 }
