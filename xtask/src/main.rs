@@ -6,6 +6,7 @@ mod ci;
 mod mutants;
 mod process;
 mod python;
+mod servers;
 mod soak;
 mod test;
 
@@ -40,6 +41,12 @@ Development tasks of tokenkeep.
   cargo xtask mutants           breaks each rule of the protocol in a copy of HEAD under
                                 target/mutants, and fails if no test sees it
   cargo xtask mutants NAME...   only the patches of xtask/mutants whose names contain NAME
+  cargo xtask servers up        start the servers that tests share, each where it is not running; they stay
+  cargo xtask servers up KIND...  only these: mariadb, postgres, redis
+  cargo xtask servers status    which run
+  cargo xtask servers down      end them, and remove what they wrote
+  cargo xtask servers fetch     unpack the packages that are missing here under target/servers/prefix;
+                                needs no root and installs nothing (Debian and its relatives)
   cargo xtask bench             benchmarks beside their limits and a peer: a table, and
                                 target/bench/summary.json
   cargo xtask bench --quick     fewer samples; `cargo xtask bench --help` has all options
@@ -71,12 +78,13 @@ fn dispatch(arguments: &[String]) -> Result<()> {
             print!("{HELP}");
             Ok(())
         }
-        "ci" | "mutants" | "soak" | "test" if asks_for_help => {
+        "ci" | "mutants" | "servers" | "soak" | "test" if asks_for_help => {
             print!("{HELP}");
             Ok(())
         }
         "ci" => ci::run(rest),
         "mutants" => mutants::run(rest),
+        "servers" => servers::run(rest),
         "soak" => soak::run(rest),
         "test" => {
             let rest = rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest);

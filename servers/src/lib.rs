@@ -1,0 +1,34 @@
+//! Real servers for tests: found or fetched, started on loopback, and gone afterwards.
+//!
+//! [`shared`] is a server that many tests use at a time, each with a database or a prefix of its
+//! own; `cargo xtask servers up` starts it, and `cargo xtask test` does for its time. [`start`] is
+//! one for a test that kills it. [`Trials`] runs tests that need either, and shows those that
+//! cannot run here as ignored, with the reason.
+#![expect(clippy::print_stderr, reason = "for those who read what tests say")]
+
+mod account;
+mod address;
+mod kind;
+mod mariadb;
+mod missing;
+mod node;
+mod place;
+mod port;
+mod postgres;
+mod program;
+mod ready;
+mod redis;
+mod server;
+pub mod shared;
+mod tls;
+mod trials;
+
+pub use self::{
+    address::Address,
+    kind::Kind,
+    missing::Missing,
+    program::program,
+    server::{Server, start, start_with},
+    shared::shared,
+    trials::Trials,
+};

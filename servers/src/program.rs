@@ -1,0 +1,112 @@
+//! Finds programs: what was fetched for us first, then what is installed.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::Missing;
+
+/// Where packages are unpacked.
+pub(crate) fn prefix() -> PathBuf {
+    below_target("prefix")
+}
+
+/// A directory of ours under `target`.
+pub(crate) fn below_target(name: &str) -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).join("target/servers").join(name)
+}
+
+/// A command that runs a program that comes with the servers, a client say, of the Debian package
+/// `package`.
+///
+/// # Errors
+///
+/// That it is missing.
+pub fn program(name: &str, package: &str) -> Result<Command, Missing> {
+    let program = Program::find(name, package)?;
+    let mut command = Command::new(program.path());
+    command.envs(program.environment());
+    Ok(command)
+}
+
+/// A program that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    is_ours: bool,
+}
+
+impl Program {
+    /// The program called `name`, of the Debian package `package`.
+    pub(crate) fn find(name: &str, package: &str) -> Result<Self, Missing> {
+        for helper in ["setsid", "setpriv", "ipcrm"] {
+            if !on_path().iter().any(|directory| directory.join(helper).is_file()) {
+                return Err(Missing::program(helper, "util-linux"));
+            }
+        }
+        let ours = ["usr/sbin", "usr/bin", "sbin", "bin"].map(|below| prefix().join(below));
+        let ours = ours.into_iter().chain(postgres(&prefix().join("usr/lib/postgresql")));
+        let others = postgres(Path::new("/usr/lib/postgresql")).into_iter().chain(on_path());
+        ours.map(|directory| (directory, true))
+            .chain(others.map(|directory| (directory, false)))
+            .map(|(directory, is_ours)| Self { path: directory.join(name), is_ours })
+            .find(|program| program.path.is_file())
+            .ok_or_else(|| Missing::program(name, package))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it was fetched, and is not where it was built for.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
+    /// What it needs to find its libraries and helpers.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut path = on_path();
+        if !self.is_ours {
+            return vec![("PATH", join(path))];
+        }
+        let prefix = prefix();
+        path.splice(0..0, ["usr/bin", "usr/sbin", "bin", "sbin"].map(|below| prefix.join(below)));
+        let libraries = ["usr/lib", "lib"].into_iter().flat_map(|below| {
+            let directory = prefix.join(below);
+            subdirectories(&directory).into_iter().chain([directory])
+        });
+        vec![("PATH", join(path)), ("LD_LIBRARY_PATH", join(libraries))]
+    }
+}
+
+/// The newest PostgreSQL comes first.
+fn postgres(versions: &Path) -> Vec<PathBuf> {
+    let mut versions = subdirectories(versions);
+    versions.sort_by_key(|path| {
+        let version = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+        std::cmp::Reverse(version)
+    });
+    versions.into_iter().map(|version| version.join("bin")).collect()
+}
+
+fn on_path() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut directories: Vec<PathBuf> = env::split_paths(&path).collect();
+    directories.extend(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from));
+    directories
+}
+
+fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+fn join(paths: impl IntoIterator<Item = PathBuf>) -> OsString {
+    // A directory with a colon in its name cannot be told to a linker.
+    env::join_paths(paths).unwrap_or_default()
+}

@@ -1,0 +1,40 @@
+//! Whether servers answer, in as few bytes of their protocols as will tell.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// It greets with version 10 of the protocol. It does not while it starts: it does not listen then.
+pub(crate) fn mariadb(port: u16) -> bool {
+    answer(port, b"").is_ok_and(|said| said.get(4) == Some(&10))
+}
+
+/// It asks for a password, rather than saying that it is starting.
+pub(crate) fn postgres(port: u16) -> bool {
+    let mut hello = vec![0, 0, 0, 0, 0, 3, 0, 0];
+    hello.extend_from_slice(b"user\0postgres\0database\0postgres\0\0");
+    hello[3] = hello.len() as u8;
+    answer(port, &hello).is_ok_and(|said| said.first() == Some(&b'R'))
+}
+
+/// It asks for a password; while it loads its data it would, too, and so it is asked with one.
+pub(crate) fn redis(port: u16) -> bool {
+    let hello = format!("AUTH {}\r\nPING\r\n", crate::address::PASSWORD);
+    answer(port, hello.as_bytes()).is_ok_and(|said| said.starts_with(b"+OK\r\n+PONG"))
+}
+
+/// The first bytes that come back.
+fn answer(port: u16, hello: &[u8]) -> io::Result<Vec<u8>> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(hello)?;
+    let mut said = vec![0; 256];
+    let length = stream.read(&mut said)?;
+    said.truncate(length);
+    Ok(said)
+}

@@ -1,0 +1,129 @@
+use std::{io, path::Path};
+
+use rustix::process::Signal;
+
+use crate::{Address, Kind, Missing, mariadb, node::Node, place::Place, postgres, redis};
+
+/// Servers of one kind that nobody else uses.
+///
+/// They are killed and what they wrote is removed when this is dropped, and when this process ends
+/// in whatever way.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    addresses: Vec<Address>,
+    // Dropped in this order: the place ends the processes, then they are waited for.
+    place: Place,
+    nodes: Vec<Node>,
+}
+
+/// Starts servers of a kind on ports and in a directory of their own, and waits until they answer.
+///
+/// # Errors
+///
+/// What is missing, or how they failed.
+pub fn start(kind: Kind) -> Result<Server, Missing> {
+    start_with(kind, &[])
+}
+
+/// Starts servers with arguments beyond the usual ones: `["--appendfsync", "always"]`.
+///
+/// # Errors
+///
+/// What is missing, or how they failed.
+pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
+    match kind {
+        Kind::MariaDb => mariadb::start(extra),
+        Kind::Postgres => postgres::start(extra),
+        Kind::Redis => redis::start(extra),
+    }
+}
+
+impl Server {
+    /// Starts the nodes and waits for all of them.
+    pub(crate) fn start(kind: Kind, place: Place, mut nodes: Vec<Node>) -> Result<Self, Missing> {
+        for node in &mut nodes {
+            node.spawn()?;
+        }
+        for node in &mut nodes {
+            node.wait()?;
+        }
+        Ok(Self::of(kind, place, nodes))
+    }
+
+    /// Nodes that answer already.
+    pub(crate) fn of(kind: Kind, place: Place, nodes: Vec<Node>) -> Self {
+        let addresses = nodes.iter().map(|node| node.address.clone()).collect();
+        Self { kind, addresses, place, nodes }
+    }
+
+    /// What kind they are of.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where the nodes are.
+    #[must_use]
+    pub fn nodes(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(Node::pid).collect()
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Leaves the servers running when this process ends.
+    pub(crate) fn keep(mut self) -> io::Result<()> {
+        self.place.keep()?;
+        self.nodes.iter_mut().for_each(Node::leave);
+        Ok(())
+    }
+
+    /// Kills a node at once (SIGKILL), with all its processes, and waits until it is gone.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node, or it does not go.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].kill().expect("a killed process goes");
+    }
+
+    /// Starts a node again on its data, killing it before if it runs; waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// How it failed.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node.
+    pub fn restart(&mut self, node: usize) -> io::Result<()> {
+        let node = &mut self.nodes[node];
+        node.kill()?;
+        node.spawn()?;
+        node.wait()
+    }
+
+    /// Stops a node without ending it (SIGSTOP): its connections stay open and nothing is answered.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node.
+    pub fn pause(&mut self, node: usize) {
+        self.nodes[node].signal(Signal::STOP);
+    }
+
+    /// Lets a paused node go on (SIGCONT).
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node.
+    pub fn resume(&mut self, node: usize) {
+        self.nodes[node].signal(Signal::CONT);
+    }
+}

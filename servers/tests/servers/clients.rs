@@ -1,0 +1,54 @@
+//! The command-line clients that come with the servers, over TLS.
+
+use tokenkeep_servers::{Address, program};
+
+/// Has a statement done; what came of it, or what the client complained of.
+pub(crate) type Client = fn(&Address, &str) -> Result<String, String>;
+
+pub(crate) fn mariadb(address: &Address, statement: &str) -> Result<String, String> {
+    run(
+        "mariadb",
+        "mariadb-client",
+        &[
+            "--no-defaults",
+            "--skip-column-names",
+            "--batch",
+            "--protocol=tcp",
+            "--ssl-verify-server-cert",
+            &format!("--ssl-ca={}", ca(address)),
+            &format!("--host={}", address.host),
+            &format!("--port={}", address.port),
+            &format!("--user={}", address.user),
+            &format!("--password={}", address.password),
+            &format!("--execute={statement}"),
+        ],
+    )
+}
+
+pub(crate) fn postgres(address: &Address, statement: &str) -> Result<String, String> {
+    let url = format!("{}/postgres?sslmode=verify-full&sslrootcert={}", address.url(), ca(address));
+    run("psql", "postgresql-client", &["-X", "-q", "-A", "-t", "-d", &url, "-c", statement])
+}
+
+pub(crate) fn redis(address: &Address, statement: &str) -> Result<String, String> {
+    let port = address.tls_port.unwrap_or_default().to_string();
+    let mut arguments = vec!["-e", "-h", &address.host, "-p", &port, "--tls", "--no-auth-warning"];
+    let ca = ca(address);
+    arguments.extend(["--cacert", &ca, "--user", &address.user, "--pass", &address.password]);
+    arguments.extend(statement.split(' '));
+    run("redis-cli", "redis-tools", &arguments)
+}
+
+fn ca(address: &Address) -> String {
+    address.ca.as_ref().map(|ca| ca.display().to_string()).unwrap_or_default()
+}
+
+fn run(name: &str, package: &str, arguments: &[&str]) -> Result<String, String> {
+    let mut command = program(name, package).map_err(|missing| missing.to_string())?;
+    let output = command.args(arguments).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
