@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{OAuthToken, StoreError, TokenId, TokenState, TokenStore};
+use crate::{OAuthToken, Saved, Sidecar, StoreError, TokenId, TokenState, TokenStore, TokenTable};
 
 /// One token and what is known of it, as it moves from one store to another.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +21,11 @@ impl Entry {
         Self { token, state: None }
     }
 
-    /// The same, of which this is known.
+    /// The same, of which this is known. A refresh under way is left out: it stays with the store
+    /// in which it was begun.
     #[must_use]
     pub fn with_state(mut self, state: Option<TokenState>) -> Self {
-        self.state = state;
+        self.state = state.map(|state| TokenState { in_flight: None, ..state });
         self
     }
 }
@@ -61,7 +62,8 @@ impl Entries {
 /// A store that is not one can be moved as well, one token at a time.
 #[async_trait]
 pub trait BulkStore: TokenStore {
-    /// The next at most `limit` tokens after `after` in the order of ids, with their secrets.
+    /// The next at most `limit` tokens after `after` in the order of ids, with their secrets; at
+    /// least one, if there is one.
     ///
     /// Each page is read as it is at that moment. Who changes tokens meanwhile may see them on no
     /// page or on two; what is not changed is on one page exactly.
@@ -90,4 +92,96 @@ pub trait BulkStore: TokenStore {
         &self,
         entries: &[Entry],
     ) -> Result<Vec<Result<OAuthToken, StoreError>>, StoreError>;
+}
+
+impl Sidecar {
+    /// A page of `table`, as [`BulkStore::read_entries`] gives it.
+    #[must_use]
+    pub fn entries(&self, table: &TokenTable, after: Option<&TokenId>, limit: usize) -> Entries {
+        let by_id = |one: &&OAuthToken, other: &&OAuthToken| one.id().cmp(&other.id());
+        let mut rows: Vec<_> = table
+            .iter()
+            .filter(|token| after.is_none_or(|after| token.id() > Some(after)))
+            .collect();
+        let mut next = None;
+        if rows.len() > limit {
+            let (_, last, _) = rows.select_nth_unstable_by(limit.max(1) - 1, by_id);
+            let (last, all) = (last.id().cloned(), rows.len());
+            rows.retain(|token| token.id() <= last.as_ref());
+            next = last.filter(|_| rows.len() < all);
+        }
+        rows.sort_by(by_id);
+        let entry =
+            |token: &OAuthToken| Entry::new(token.clone()).with_state(self.state(token).cloned());
+        Entries::new(rows.into_iter().map(entry).collect(), next)
+    }
+
+    /// Saves one of the entries of a [`BulkStore::save_entries`] to `table`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TokenTable::save`]. Nothing is changed then.
+    pub fn save_entry(
+        &mut self,
+        table: &mut TokenTable,
+        entry: &Entry,
+    ) -> Result<Saved, StoreError> {
+        let saved = table.plan(&entry.token, self.last_id)?;
+        self.apply_entry(table, entry, &saved);
+        Ok(saved)
+    }
+
+    /// Does what was [planned](TokenTable::plan) for one of the entries.
+    pub fn apply_entry(&mut self, table: &mut TokenTable, entry: &Entry, saved: &Saved) {
+        table.apply(saved);
+        if let Some(absorbed) = &saved.absorbed {
+            self.absorb(absorbed, &saved.token);
+        }
+        if let Some(state) = &entry.state
+            && self.state(&saved.token).is_none()
+        {
+            let state = TokenState { in_flight: None, ..state.clone() };
+            self.replace_state(&saved.token, None, &state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(ids: &[&str]) -> TokenTable {
+        let mut table = TokenTable::new();
+        for id in ids {
+            let token = OAuthToken::builder().access_token("test-access").id(*id);
+            table.load(token.build().unwrap()).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn rows_of_one_id_stand_on_one_page() {
+        let table = table(&["3", "2", "2", "crm", "10", "2"]);
+        let page = |after: Option<&TokenId>, limit| {
+            let page = Sidecar::default().entries(&table, after, limit);
+            let ids = page.entries.iter().filter_map(|entry| entry.token.id());
+            (ids.map(ToString::to_string).collect::<Vec<_>>(), page.next)
+        };
+        let two = TokenId::from_number(2);
+        assert_eq!(page(None, 1), (vec!["2".to_owned(); 3], Some(two.clone())));
+        assert_eq!(page(None, 0).0.len(), 3);
+        assert_eq!(page(Some(&two), 3), (["3", "10", "crm"].map(str::to_owned).to_vec(), None));
+        assert_eq!(page(None, 6).1, None);
+    }
+
+    #[test]
+    fn a_refresh_under_way_does_not_move() {
+        let mut state = TokenState { org_id: Some("42".to_owned()), ..TokenState::default() };
+        let token = OAuthToken::builder().refresh_token("test-refresh").build().unwrap();
+        let grant = crate::Fingerprint::of_grant(&token).unwrap();
+        state.in_flight = Some(crate::InFlight::new(grant, crate::Timestamp::default(), 1));
+        let entry = Entry::new(token).with_state(Some(state));
+        let moved = entry.state.unwrap();
+        assert_eq!((moved.in_flight, moved.org_id.as_deref()), (None, Some("42")));
+    }
 }

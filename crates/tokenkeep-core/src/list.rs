@@ -8,9 +8,9 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    ChangeMark, Clock, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore,
-    Sidecar, StateReplaced, StoreError, SystemClock, TokenId, TokenQuery, TokenState, TokenStore,
-    TokenTable,
+    BulkStore, ChangeMark, Clock, Entries, Entry, Lease, LeaseAttempt, OAuthToken, Operation, Page,
+    Replaced, SharedStore, Sidecar, StateReplaced, StoreError, SystemClock, TokenId, TokenQuery,
+    TokenState, TokenStore, TokenTable,
 };
 
 /// Tokens in the memory of one process; gone when the last clone is dropped.
@@ -191,5 +191,29 @@ impl SharedStore for ListStore {
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
         let contents = self.contents();
         Ok(contents.sidecar.page(&contents.table, after, limit))
+    }
+}
+
+#[async_trait]
+impl BulkStore for ListStore {
+    async fn read_entries(
+        &self,
+        after: Option<&TokenId>,
+        limit: usize,
+    ) -> Result<Entries, StoreError> {
+        let contents = self.contents();
+        Ok(contents.sidecar.entries(&contents.table, after, limit))
+    }
+
+    async fn save_entries(
+        &self,
+        entries: &[Entry],
+    ) -> Result<Vec<Result<OAuthToken, StoreError>>, StoreError> {
+        let Contents { table, sidecar, .. } = &mut *self.to_change();
+        let save = |entry| match sidecar.save_entry(table, entry) {
+            Ok(saved) => Ok(saved.token),
+            Err(error) => Err(error.during(Operation::SaveToken)),
+        };
+        Ok(entries.iter().map(save).collect())
     }
 }

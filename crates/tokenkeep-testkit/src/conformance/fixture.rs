@@ -1,7 +1,9 @@
 use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
-use tokenkeep_core::{Clock, Field, OAuthToken, StoreError, StoreErrorKind, TokenStore};
+use tokenkeep_core::{
+    BulkStore, Clock, Field, OAuthToken, StoreError, StoreErrorKind, TokenStore,
+};
 
 /// What keeps a fixture from preparing a space: no directory, no database, no server.
 pub type SetupError = Box<dyn Error + Send + Sync>;
@@ -50,6 +52,20 @@ pub trait Space: Send + Sync {
     ///
     /// What keeps the store from being opened.
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError>;
+
+    /// Opens the space as [`open`](Self::open) does, as a store whose tokens can be moved many at
+    /// a time; `None` if it is not one, and the cases about that are passed over.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the store from being opened.
+    async fn open_bulk(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn BulkStore>>, StoreError> {
+        let _clock = clock;
+        Ok(None)
+    }
 
     /// A text by which a child process opens the same space, where that is possible.
     fn address(&self) -> Option<String> {
