@@ -16,6 +16,7 @@ mod place;
 mod port;
 mod postgres;
 mod program;
+pub mod proxy;
 mod ready;
 mod redis;
 mod server;
