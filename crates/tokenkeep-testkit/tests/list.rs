@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokenkeep_core::{Clock, ListStore, StoreError, TokenStore};
+use tokenkeep_core::{BulkStore, Clock, ListStore, StoreError, TokenStore};
 use tokenkeep_testkit::conformance::{self, Capabilities, Fixture, SetupError, Space};
 
 struct List;
@@ -22,7 +22,7 @@ impl Fixture for List {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new().shared()
+        Capabilities::new().shared().bulk_store()
     }
 }
 
@@ -33,6 +33,14 @@ impl Space for Memory {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
         let store = self.0.get_or_init(|| ListStore::with_clock(clock));
         Ok(Arc::new(store.clone()))
+    }
+
+    async fn open_bulk(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn BulkStore>>, StoreError> {
+        let store = self.0.get_or_init(|| ListStore::with_clock(clock));
+        Ok(Some(Arc::new(store.clone())))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use tokenkeep_core::{Clock, Field, OAuthToken, SharedStore, StoreError, TokenStore};
+use tokenkeep_core::{BulkStore, Clock, Field, OAuthToken, SharedStore, StoreError, TokenStore};
 
 use super::{Capabilities, Fixture, SetupError, Space};
 use crate::ManualClock;
@@ -51,6 +51,7 @@ impl Case {
         (capabilities.persistent || !self.needs.persistent)
             && (capabilities.processes || !self.needs.processes)
             && (capabilities.shared || !self.needs.shared)
+            && (capabilities.bulk_store || !self.needs.bulk_store)
     }
 }
 
@@ -64,11 +65,14 @@ pub struct Needs {
     pub processes: bool,
     /// See [`Capabilities::shared`].
     pub shared: bool,
+    /// See [`Capabilities::bulk_store`].
+    pub bulk_store: bool,
 }
 
 impl Needs {
     /// Every store.
-    pub const NOTHING: Self = Self { persistent: false, processes: false, shared: false };
+    pub const NOTHING: Self =
+        Self { persistent: false, processes: false, shared: false, bulk_store: false };
     /// Stores whose tokens outlive the instance.
     pub const PERSISTENT: Self = Self { persistent: true, ..Self::NOTHING };
     /// Stores that several processes can have open.
@@ -79,6 +83,10 @@ impl Needs {
     pub const SHARED_PERSISTENT: Self = Self { shared: true, ..Self::PERSISTENT };
     /// Stores that coordinate processes.
     pub const SHARED_PROCESSES: Self = Self { shared: true, ..Self::PROCESSES };
+    /// Stores whose tokens can be moved many at a time.
+    pub const BULK: Self = Self { bulk_store: true, ..Self::NOTHING };
+    /// Stores that coordinate and whose tokens can be moved many at a time.
+    pub const SHARED_BULK: Self = Self { shared: true, ..Self::BULK };
 }
 
 /// Lists cases by the names of their functions.
@@ -133,6 +141,13 @@ impl Context {
     pub async fn open(&self) -> Result<Arc<dyn TokenStore>, Failure> {
         let clock = Arc::clone(&self.clock);
         Ok(self.space.open(clock as Arc<dyn Clock>).await?)
+    }
+
+    /// Opens the space: see [`Space::open_bulk`].
+    pub(super) async fn open_bulk(&self) -> Result<Arc<dyn BulkStore>, Failure> {
+        let clock = Arc::clone(&self.clock);
+        let opened = self.space.open_bulk(clock as Arc<dyn Clock>).await?;
+        opened.ok_or_else(|| Failure::new("open_bulk() is None"))
     }
 
     pub(super) fn clock(&self) -> &ManualClock {

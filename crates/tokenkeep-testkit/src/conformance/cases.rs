@@ -3,6 +3,7 @@
 mod bulk;
 mod changes;
 mod contention;
+mod entries;
 mod fencing;
 mod ids;
 mod instances;
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         ids::CASES,
         values::CASES,
         bulk::CASES,
+        entries::CASES,
         instances::CASES,
         races::CASES,
         contention::CASES,

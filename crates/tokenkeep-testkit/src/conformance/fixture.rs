@@ -1,9 +1,7 @@
 use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
-use tokenkeep_core::{
-    BulkStore, Clock, Field, OAuthToken, StoreError, StoreErrorKind, TokenStore,
-};
+use tokenkeep_core::{BulkStore, Clock, Field, OAuthToken, StoreError, StoreErrorKind, TokenStore};
 
 /// What keeps a fixture from preparing a space: no directory, no database, no server.
 pub type SetupError = Box<dyn Error + Send + Sync>;
@@ -54,7 +52,7 @@ pub trait Space: Send + Sync {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError>;
 
     /// Opens the space as [`open`](Self::open) does, as a store whose tokens can be moved many at
-    /// a time; `None` if it is not one, and the cases about that are passed over.
+    /// a time; `None` if it is not one.
     ///
     /// # Errors
     ///
@@ -96,6 +94,8 @@ pub struct Capabilities {
     pub processes: bool,
     /// The store has [`shared`](TokenStore::shared).
     pub shared: bool,
+    /// The tokens can be moved many at a time; needs [`Space::open_bulk`].
+    pub bulk_store: bool,
     /// Which values the store may refuse because its format cannot hold them. Any other refusal is
     /// a failure.
     pub refuses: fn(Field, &str) -> bool,
@@ -114,6 +114,7 @@ impl Capabilities {
             persistent: false,
             processes: false,
             shared: false,
+            bulk_store: false,
             refuses: |_field, _value| false,
             bulk_tokens: 10_000,
             bulk_saves: 10_000,
@@ -136,6 +137,12 @@ impl Capabilities {
     #[must_use]
     pub const fn shared(self) -> Self {
         Self { shared: true, ..self }
+    }
+
+    /// The tokens can be moved many at a time.
+    #[must_use]
+    pub const fn bulk_store(self) -> Self {
+        Self { bulk_store: true, ..self }
     }
 
     /// The store may refuse these values.
