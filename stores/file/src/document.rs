@@ -3,7 +3,7 @@
 //! A row that is not changed keeps its own bytes, whatever dialect they are in, and so does what
 //! cannot be read; only line ends are made alike.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 use tokenkeep_core::{Field, OAuthToken, StoreError, StoreErrorKind, TokenId, TokenTable};
 use zeroize::Zeroizing;
@@ -49,12 +49,34 @@ pub(crate) enum LineKind {
 /// What to change in a document.
 #[derive(Debug, Default)]
 pub(crate) struct Edits<'a> {
-    /// A row to replace or to add, and the row as it was.
-    pub(crate) put: Option<(&'a OAuthToken, Option<&'a OAuthToken>)>,
-    /// A row to remove.
-    pub(crate) remove: Option<&'a TokenId>,
+    /// Rows to replace or to add, and the rows as they were.
+    pub(crate) put: Vec<(&'a OAuthToken, Option<&'a OAuthToken>)>,
+    /// Rows to remove.
+    pub(crate) remove: &'a [TokenId],
     /// Everything but the header goes.
     pub(crate) clear: bool,
+}
+
+/// What becomes of the row of one id.
+#[derive(Clone, Copy, Debug)]
+enum Edit {
+    Remove,
+    /// Which of the rows to put.
+    Put(usize),
+}
+
+impl Edits<'_> {
+    /// What becomes of which id, in the order of their bytes.
+    fn by_id(&self) -> Vec<(&[u8], Edit)> {
+        let removed = self.remove.iter().map(|id| (id.as_str().as_bytes(), Edit::Remove));
+        let put = self.put.iter().enumerate();
+        let put = put.filter_map(|(at, (token, _))| {
+            token.id().map(|id| (id.as_str().as_bytes(), Edit::Put(at)))
+        });
+        let mut edits: Vec<_> = removed.chain(put).collect();
+        edits.sort_by_key(|(id, _)| *id);
+        edits
+    }
 }
 
 impl Document {
@@ -175,15 +197,25 @@ impl Document {
         let mut next = Self { columns: self.columns, ..Self::default() };
         // Room for everything, so that no copy of a secret is left behind when it grows: each
         // line may get a comma, each quotation mark of a new value may be doubled.
-        let added = edits.put.map_or(0, |(token, _)| {
-            token.expose_columns().iter().flatten().map(|value| 2 * value.len() + 3).sum()
-        });
+        let room = |value: &Cow<'_, str>| 2 * value.len() + 3;
+        let added: usize = edits
+            .put
+            .iter()
+            .map(|(token, _)| {
+                let values: usize = token.expose_columns().iter().flatten().map(room).sum();
+                values + self.columns
+            })
+            .sum();
         let header = HEADER.len() + self.columns;
         let mut out = Vec::with_capacity(self.bytes.len() + 2 * self.lines.len() + added + header);
         next.header = Some(self.write_header(&mut out));
         out.push(b'\n');
-        let put_id = edits.put.and_then(|(token, _)| token.id());
-        let mut put_done = false;
+        let by_id = edits.by_id();
+        let edit_of = |id: &[u8]| {
+            let at = by_id.binary_search_by(|(other, _)| (*other).cmp(id)).ok()?;
+            Some(by_id[at].1)
+        };
+        let mut done = vec![false; edits.put.len()];
         let lines = if edits.clear { &[][..] } else { &self.lines[..] };
         for line in lines {
             let raw = &self.bytes[line.raw.clone()];
@@ -193,19 +225,14 @@ impl Document {
                 next.damaged += 1;
                 out.extend_from_slice(raw);
             } else {
-                let id = row_id(raw);
-                if edits.remove.is_some_and(|remove| id == remove.as_str().as_bytes()) {
-                    continue;
-                }
-                match edits.put {
-                    Some((token, stored))
-                        if put_id.is_some_and(|put| id == put.as_str().as_bytes()) =>
-                    {
-                        put_done = true;
-                        self.write_updated(&mut out, raw, token, stored, dialect)?;
-                        self.check_row(&out[start..], token)?;
+                match edit_of(&row_id(raw)) {
+                    Some(Edit::Remove) => continue,
+                    Some(Edit::Put(at)) => {
+                        done[at] = true;
+                        let (token, stored) = edits.put[at];
+                        self.write_put(&mut out, Some(raw), token, stored, dialect)?;
                     }
-                    _ => {
+                    None => {
                         out.extend_from_slice(raw);
                         if kind == LineKind::ShortRow {
                             out.push(b',');
@@ -217,16 +244,60 @@ impl Document {
             next.lines.push(Line { raw: start..out.len(), kind });
             out.push(b'\n');
         }
-        if let (Some((token, _)), false) = (edits.put, put_done) {
-            let start = out.len();
-            write_row(&mut out, token, dialect)?;
-            out.extend(std::iter::repeat_n(b',', self.columns.saturating_sub(10)));
-            self.check_row(&out[start..], token)?;
-            next.lines.push(Line { raw: start..out.len(), kind: LineKind::Row });
-            out.push(b'\n');
+        for ((token, stored), done) in edits.put.iter().zip(done) {
+            if !done {
+                let start = out.len();
+                self.write_put(&mut out, None, token, *stored, dialect)?;
+                next.lines.push(Line { raw: start..out.len(), kind: LineKind::Row });
+                out.push(b'\n');
+            }
         }
         next.bytes = Zeroizing::new(out);
         next.read_again_if_damaged()
+    }
+
+    /// The rows that can be read, by their ids.
+    pub(crate) fn rows(&self) -> HashMap<Cow<'_, [u8]>, &[u8]> {
+        let readable = self.lines.iter().filter(|line| !matches!(line.kind, LineKind::Damaged(_)));
+        readable.map(|line| &self.bytes[line.raw.clone()]).map(|raw| (row_id(raw), raw)).collect()
+    }
+
+    /// Whether `token` can be put in the place of the row `raw`, which is `stored`, or be added.
+    ///
+    /// # Errors
+    ///
+    /// Invalid if the dialect cannot hold a value.
+    pub(crate) fn check_put(
+        &self,
+        raw: Option<&[u8]>,
+        token: &OAuthToken,
+        stored: Option<&OAuthToken>,
+        dialect: Dialect,
+    ) -> Result<(), StoreError> {
+        let columns = token.expose_columns();
+        let room: usize = columns.iter().flatten().map(|value| 2 * value.len() + 3).sum();
+        let room = room + self.columns + raw.map_or(0, <[u8]>::len);
+        let mut row = Zeroizing::new(Vec::with_capacity(room));
+        self.write_put(&mut row, raw, token, stored, dialect)
+    }
+
+    /// Appends the row of `token`, which was `raw` and held `stored`, or is new.
+    fn write_put(
+        &self,
+        out: &mut Vec<u8>,
+        raw: Option<&[u8]>,
+        token: &OAuthToken,
+        stored: Option<&OAuthToken>,
+        dialect: Dialect,
+    ) -> Result<(), StoreError> {
+        let start = out.len();
+        if let Some(raw) = raw {
+            self.write_updated(out, raw, token, stored, dialect)?;
+        } else {
+            write_row(out, token, dialect)?;
+            out.extend(std::iter::repeat_n(b',', self.columns.saturating_sub(10)));
+        }
+        self.check_row(&out[start..], token)
     }
 
     fn write_header(&self, out: &mut Vec<u8>) -> Range<usize> {

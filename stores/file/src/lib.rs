@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod bulk;
 mod cache;
 mod config;
 mod dialect;

@@ -37,7 +37,7 @@ impl SharedStore for FileStore {
                     fence.as_ref(),
                 )?;
                 if let Replaced::Saved(merged) = &replaced {
-                    let rows = Rows { put: Some(merged.clone()), ..Rows::default() };
+                    let rows = Rows { put: vec![merged.clone()], ..Rows::default() };
                     return Ok(Change { rows: Some(rows), side: None, answer: replaced });
                 }
                 if matches!(replaced, Replaced::Changed(None) | Replaced::LeaseLost(None)) {
@@ -168,7 +168,7 @@ impl SharedStore for FileStore {
 }
 
 impl Inner {
-    fn both(&self) -> Result<(Arc<Snapshot>, Arc<SideSnapshot>), StoreError> {
+    pub(crate) fn both(&self) -> Result<(Arc<Snapshot>, Arc<SideSnapshot>), StoreError> {
         Ok((self.cache.load(Purpose::Read)?, self.side.load()?))
     }
 
@@ -179,7 +179,7 @@ impl Inner {
     }
 
     /// An error if what the side file says cannot be known.
-    fn known(&self, side: &SideSnapshot) -> Result<(), StoreError> {
+    pub(crate) fn known(&self, side: &SideSnapshot) -> Result<(), StoreError> {
         if side.condition == Condition::Newer { Err(self.side.newer()) } else { Ok(()) }
     }
 }

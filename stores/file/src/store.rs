@@ -193,9 +193,9 @@ pub(crate) struct Change<T> {
 /// A change of the token file.
 #[derive(Default)]
 pub(crate) struct Rows {
-    /// The token to put in the place of the one with its id, or to add.
-    pub(crate) put: Option<OAuthToken>,
-    pub(crate) remove: Option<TokenId>,
+    /// The tokens to put in the place of those with their ids, or to add.
+    pub(crate) put: Vec<OAuthToken>,
+    pub(crate) remove: Vec<TokenId>,
     pub(crate) clear: bool,
 }
 
@@ -220,8 +220,9 @@ impl Inner {
                     sidecar
                 })
             });
-            let put = Some(saved.token.clone());
-            let rows = Rows { put, remove: saved.absorbed, clear: false };
+            let put = vec![saved.token.clone()];
+            let remove = saved.absorbed.into_iter().collect();
+            let rows = Rows { put, remove, clear: false };
             Ok(Change { rows: Some(rows), side, answer: saved.token })
         })
     }
@@ -234,7 +235,7 @@ impl Inner {
                     sidecar.remove(id);
                     sidecar
                 });
-                let rows = Rows { remove: Some(id.clone()), ..Rows::default() };
+                let rows = Rows { remove: vec![id.clone()], ..Rows::default() };
                 return Ok(Change { rows: Some(rows), side, answer: true });
             }
             snapshot.whole().map(|()| Change::none(false))
@@ -291,15 +292,15 @@ impl Inner {
         new_side: Option<Sidecar>,
     ) -> Result<bool, StoreError> {
         base.ours()?;
-        let stored = match rows.put.as_ref().and_then(OAuthToken::id) {
-            Some(id) => base.table.find_by_id(id)?,
-            None => None,
-        };
-        let edits = Edits {
-            put: rows.put.as_ref().map(|token| (token, stored)),
-            remove: rows.remove.as_ref(),
-            clear: rows.clear,
-        };
+        let mut put = Vec::with_capacity(rows.put.len());
+        for token in &rows.put {
+            let stored = match token.id() {
+                Some(id) => base.table.find_by_id(id)?,
+                None => None,
+            };
+            put.push((token, stored));
+        }
+        let edits = Edits { put, remove: &rows.remove, clear: rows.clear };
         let document = base.document.rewrite(&edits, self.dialect)?;
         let prepared = self.prepare_side(&base, side, &rows, new_side.as_ref())?;
         let is_current = || base.is_current();
@@ -312,13 +313,13 @@ impl Inner {
             if rows.clear {
                 table.clear();
             }
-            if let Some(id) = &rows.remove {
+            for id in &rows.remove {
                 table.remove(id);
             }
-            if let Some(token) = rows.put
-                && let Some(id) = token.id().cloned()
-            {
-                table.put(&id, token);
+            for token in rows.put {
+                if let Some(id) = token.id().cloned() {
+                    table.put(&id, token);
+                }
             }
         });
         if let Some(sidecar) = new_side {
@@ -336,11 +337,12 @@ impl Inner {
         rows: &Rows,
         new_side: Option<&Sidecar>,
     ) -> Result<Arc<SideSnapshot>, StoreError> {
-        let last_id = base.table.last_id();
-        let highest_goes =
-            rows.clear || rows.remove.as_ref().is_some_and(|id| id.number() == Some(last_id));
-        let raise = highest_goes && last_id > side.sidecar.last_id;
-        let moves = rows.put.is_some() && new_side.is_some();
+        let highest = base.table.last_id();
+        let highest_goes = rows.clear || rows.remove.iter().any(|id| id.number() == Some(highest));
+        let given = new_side.map_or(0, |new_side| new_side.last_id);
+        let last_id = if highest_goes { highest.max(given) } else { given };
+        let raise = last_id > side.sidecar.last_id;
+        let moves = !rows.put.is_empty() && new_side.is_some();
         if !raise && !moves {
             return Ok(Arc::clone(side));
         }
@@ -352,11 +354,10 @@ impl Inner {
         if raise {
             sidecar.last_id = last_id;
         }
-        if let (Some(token), Some(new_side)) = (&rows.put, new_side)
-            && let Some(id) = token.id()
-            && let Some(entry) = new_side.tokens.get(id)
-        {
-            sidecar.tokens.insert(id.clone(), entry.clone());
+        for id in rows.put.iter().filter_map(OAuthToken::id) {
+            if let Some(entry) = new_side.and_then(|new_side| new_side.tokens.get(id)) {
+                sidecar.tokens.insert(id.clone(), entry.clone());
+            }
         }
         self.side.write(side, sidecar, &self.writer, &self.path)?;
         self.side.load()
@@ -366,6 +367,9 @@ impl Inner {
     /// a failure is no failure of it.
     fn tidy_side(&self, side: &SideSnapshot, mut sidecar: Sidecar) {
         sidecar.last_id = sidecar.last_id.max(side.sidecar.last_id);
+        if sidecar == side.sidecar {
+            return;
+        }
         if let Err(error) = self.side.write(side, sidecar, &self.writer, &self.path) {
             tracing::warn!(%error, "the state of a removed token stays in the side file");
         }

@@ -4,8 +4,8 @@ use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use tokenkeep_core::{Clock, Field, OAuthToken, StoreError, TokenStore};
-use tokenkeep_store_file::{Dialect, FileConfig};
+use tokenkeep_core::{BulkStore, Clock, Field, OAuthToken, StoreError, TokenStore};
+use tokenkeep_store_file::{Dialect, FileConfig, FileStore};
 use tokenkeep_testkit::conformance::{self, Capabilities, Fixture, SetupError, Space};
 
 fn main() -> ExitCode {
@@ -33,7 +33,13 @@ impl Fixture for File {
     fn capabilities(&self) -> Capabilities {
         let shared = self.dialect == Dialect::Shared;
         let refuses = if shared { refused_when_shared } else { refused_when_quoted };
-        Capabilities::new().persistent().processes().shared().refusing(refuses).bulk(10_000, 50)
+        Capabilities::new()
+            .persistent()
+            .processes()
+            .shared()
+            .bulk_store()
+            .refusing(refuses)
+            .bulk(10_000, 50)
     }
 
     async fn open_address(
@@ -41,7 +47,7 @@ impl Fixture for File {
         address: &str,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn TokenStore>, StoreError> {
-        open(address, self.dialect, clock)
+        Ok(Arc::new(open(address, self.dialect, clock)?))
     }
 }
 
@@ -68,7 +74,14 @@ impl Directory {
 #[async_trait]
 impl Space for Directory {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
-        open(&self.path(), self.dialect, clock)
+        Ok(Arc::new(open(&self.path(), self.dialect, clock)?))
+    }
+
+    async fn open_bulk(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn BulkStore>>, StoreError> {
+        Ok(Some(Arc::new(open(&self.path(), self.dialect, clock)?)))
     }
 
     fn address(&self) -> Option<String> {
@@ -93,10 +106,6 @@ impl Space for Directory {
     }
 }
 
-fn open(
-    path: &str,
-    dialect: Dialect,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn TokenStore>, StoreError> {
-    Ok(Arc::new(FileConfig::new(path).dialect(dialect).clock(clock).open()?))
+fn open(path: &str, dialect: Dialect, clock: Arc<dyn Clock>) -> Result<FileStore, StoreError> {
+    FileConfig::new(path).dialect(dialect).clock(clock).open()
 }

@@ -233,6 +233,7 @@ impl Database {
         self.statement("begin immediate")?.raw_execute()?;
         let rollback = Rollback(&self.connection);
         let result = work(self)?;
+        self.write_last_id()?;
         self.statement("commit")?.raw_execute().map_err(failed_commit)?;
         drop(rollback);
         self.settings.last_id.fetch_max(self.given.get(), Ordering::Relaxed);
@@ -241,11 +242,28 @@ impl Database {
         Ok(result)
     }
 
+    /// Does a part of the work in a transaction, wholly or not at all.
+    pub(crate) fn attempt<T>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let given = self.given.get();
+        self.statement("savepoint attempt")?.raw_execute()?;
+        let result = work(self);
+        if result.is_err() {
+            self.statement("rollback to attempt")?.raw_execute()?;
+            self.given.set(given);
+        }
+        self.statement("release attempt")?.raw_execute()?;
+        result
+    }
+
     /// The next number, never given before. Inside a transaction.
     pub(crate) fn next_id(&self) -> Result<TokenId, Fault> {
         let last = self
             .number(&self.layout.sql.meta_read)?
             .max(self.number(&self.layout.sql.largest_number)?)
+            .max(self.given.get())
             .max(self.settings.last_id.load(Ordering::Relaxed));
         Ok(next_id(last)?)
     }
@@ -253,7 +271,8 @@ impl Database {
     /// Remembers the largest number that is there as an id. Inside a transaction.
     pub(crate) fn remember_largest(&self) -> Result<(), Fault> {
         let largest = self.number(&self.layout.sql.largest_number)?;
-        self.remember_id(&TokenId::from_number(largest))
+        self.remember_id(&TokenId::from_number(largest));
+        Ok(())
     }
 
     fn number(&self, sql: &str) -> Result<u64, Fault> {
@@ -264,11 +283,18 @@ impl Database {
     }
 
     /// Remembers that `id` was given. Inside a transaction.
-    pub(crate) fn remember_id(&self, id: &TokenId) -> Result<(), Fault> {
-        let Some(number) = id.number().filter(|number| *number <= MAX_ID) else { return Ok(()) };
-        self.given.set(self.given.get().max(number));
-        let number = i64::try_from(number).unwrap_or(i64::MAX);
-        self.statement(&self.layout.sql.meta_raise)?.execute([number])?;
+    pub(crate) fn remember_id(&self, id: &TokenId) {
+        if let Some(number) = id.number().filter(|number| *number <= MAX_ID) {
+            self.given.set(self.given.get().max(number));
+        }
+    }
+
+    /// Writes the largest number that was given in the transaction.
+    fn write_last_id(&self) -> Result<(), Fault> {
+        if self.given.get() > 0 {
+            let number = i64::try_from(self.given.get()).unwrap_or(i64::MAX);
+            self.statement(&self.layout.sql.meta_raise)?.execute([number])?;
+        }
         Ok(())
     }
 }

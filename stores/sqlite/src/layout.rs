@@ -51,6 +51,10 @@ pub(crate) struct Sql {
     pub(crate) page_numbers: String,
     /// Metadata of text ids from `?1` on (exclusive), at most `?2`.
     pub(crate) page_texts: String,
+    /// Tokens of numeric ids from `?1` on (exclusive), and what is beside them.
+    pub(crate) entry_numbers: String,
+    /// Tokens of text ids from `?1` on (exclusive), and what is beside them.
+    pub(crate) entry_texts: String,
     /// How many rows have no id.
     pub(crate) nameless: String,
     pub(crate) meta_read: String,
@@ -254,8 +258,16 @@ impl Sql {
             there(Field::GrantToken),
             there(Field::ClientSecret),
         );
+        let listed = Field::ALL.map(|field| column("t.", field)).join(", ");
+        let entry = format!("select {listed}, {state} from \"{table}\" t{join}");
         let number = number_of("");
         let page_number = number_of("t.");
+        let after_number =
+            format!("where {} and {page_number} > ?1 order by {page_number}", numeric("t."));
+        let after_text = format!(
+            "where {} and t.\"id\" > ?1 collate binary order by t.\"id\" collate binary",
+            textual("t.")
+        );
         let subject = "user_name = excluded.user_name, client_id = excluded.client_id";
         Self {
             by_id: by(Field::Id),
@@ -272,15 +284,10 @@ impl Sql {
                  order by {number} desc limit 1",
                 numeric("")
             ),
-            page_numbers: format!(
-                "{page} where {} and {page_number} > ?1 order by {page_number} limit ?2",
-                numeric("t.")
-            ),
-            page_texts: format!(
-                "{page} where {} and t.\"id\" > ?1 collate binary \
-                 order by t.\"id\" collate binary limit ?2",
-                textual("t.")
-            ),
+            page_numbers: format!("{page} {after_number} limit ?2"),
+            page_texts: format!("{page} {after_text} limit ?2"),
+            entry_numbers: format!("{entry} {after_number}"),
+            entry_texts: format!("{entry} {after_text}"),
             nameless: format!(
                 "select count(*) from \"{table}\" \
                  where \"id\" is null or \"id\" = '' collate binary"

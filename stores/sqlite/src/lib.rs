@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs.md")]
 #![forbid(unsafe_code)]
 
+mod bulk;
 mod config;
 mod connection;
 mod error;

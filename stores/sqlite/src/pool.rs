@@ -168,29 +168,61 @@ impl Pool {
         A: Clone + Send + Sync + 'static,
         T: Send + 'static,
     {
-        if self.settings.config.read_only {
-            return Err(StoreError::new(
-                StoreErrorKind::PermissionDenied,
-                "the store was opened read-only",
-            )
-            .with_hint("open it for writing")
-            .during(operation));
-        }
-        let (mut slot, waited) = self.writer().await;
+        self.check_writable().map_err(|error| error.during(operation))?;
+        let (slot, waited) = self.writer().await;
         let result = match slot.try_writing(args, work) {
             Err(Fault::Busy(_) | Fault::Stale) => {
-                let timeout = self.settings.config.busy_timeout.saturating_sub(waited);
-                let args = args.clone();
-                blocking::unblock(move || {
-                    slot.wait(timeout, &args, |database, args| {
-                        database.transact(|database| work(database, args))
-                    })
-                })
-                .await
+                self.write_on_thread(slot, waited, args.clone(), work).await
             }
             result => result,
         };
         result.map_err(|fault| fault.into_error().during(operation))
+    }
+
+    /// Writes much, in a transaction: on a thread, so that no other task waits for it.
+    pub(crate) async fn write_much<A, T>(
+        &self,
+        operation: Operation,
+        args: A,
+        work: Work<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        self.check_writable().map_err(|error| error.during(operation))?;
+        let (slot, waited) = self.writer().await;
+        let result = self.write_on_thread(slot, waited, args, work).await;
+        result.map_err(|fault| fault.into_error().during(operation))
+    }
+
+    /// Writes on a thread, and waits there for other processes.
+    async fn write_on_thread<A, T>(
+        &self,
+        mut slot: async_lock::MutexGuardArc<Slot>,
+        waited: Duration,
+        args: A,
+        work: Work<A, T>,
+    ) -> Result<T, Fault>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        let timeout = self.settings.config.busy_timeout.saturating_sub(waited);
+        blocking::unblock(move || {
+            slot.wait(timeout, &args, |database, args| {
+                database.transact(|database| work(database, args))
+            })
+        })
+        .await
+    }
+
+    fn check_writable(&self) -> Result<(), StoreError> {
+        if !self.settings.config.read_only {
+            return Ok(());
+        }
+        Err(StoreError::new(StoreErrorKind::PermissionDenied, "the store was opened read-only")
+            .with_hint("open it for writing"))
     }
 
     /// The connection that writes, when it is this task's turn, and how long that took.

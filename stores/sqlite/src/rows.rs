@@ -28,6 +28,16 @@ pub(crate) fn has(row: &Row<'_>, field: Field, value: Option<&str>) -> Result<bo
     })
 }
 
+/// Whether a row with the ten columns in their order has this id.
+pub(crate) fn has_id(row: &Row<'_>, id: &TokenId) -> Result<bool, Fault> {
+    Ok(match row.get_ref(Field::Id as usize)? {
+        ValueRef::Text(stored) | ValueRef::Blob(stored) => stored == id.as_str().as_bytes(),
+        ValueRef::Integer(number) => number.to_string() == id.as_str(),
+        ValueRef::Real(number) => number.to_string() == id.as_str(),
+        ValueRef::Null => false,
+    })
+}
+
 /// The token in a row with the ten columns in their order.
 pub(crate) fn token(row: &Row<'_>) -> Result<OAuthToken, Fault> {
     let mut columns: [Option<String>; 10] = Default::default();

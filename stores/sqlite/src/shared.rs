@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use rusqlite::{Row, ToSql, params};
 use tokenkeep_core::{
     ChangeMark, Field, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore,
-    StateReplaced, StoreError, StoreErrorKind, TokenId, TokenMeta, TokenState, shared::lease,
+    StateReplaced, StoreError, StoreErrorKind, TokenId, TokenMeta, TokenState, plan_replace,
 };
 
 use crate::{
     connection::Database,
     error::Fault,
     rows,
-    side::{self, Entry, Subject},
+    side::{self, SideRow},
     store::{FEW, SqliteStore, by_id},
 };
 
@@ -84,28 +84,21 @@ struct Replacement {
 
 fn replace(database: &Database, args: &Replacement) -> Result<Replaced, Fault> {
     let Replacement { expected, token, fence } = args;
-    let id = expected.id().ok_or_else(|| {
-        StoreError::new(StoreErrorKind::Invalid, "the expected token has no id")
-            .with_hint("pass the token as the store returned it")
-    })?;
-    let Some(stored) = by_id(database, id)? else {
-        return Ok(match fence {
-            Some(_) => Replaced::LeaseLost(None),
-            None => Replaced::Changed(None),
-        });
+    let stored = match expected.id() {
+        Some(id) => by_id(database, id)?,
+        None => None,
     };
-    if let Some(lease) = fence
-        && !side::holds(database, &stored, lease)?
-    {
-        return Ok(Replaced::LeaseLost(Some(stored)));
+    let beside = match (&stored, fence) {
+        (Some(stored), Some(_)) => Some(SideRow::of(database, stored)?.entry),
+        _ => None,
+    };
+    let replaced = plan_replace(stored, beside.as_ref(), expected, token, fence.as_ref())?;
+    if let Replaced::Saved(merged) = &replaced {
+        // What is stored is what was expected.
+        rows::update(database.connection(), database.layout(), expected, merged, token)?;
+        side::follow(database, expected, merged)?;
     }
-    if stored != *expected {
-        return Ok(Replaced::Changed(Some(stored)));
-    }
-    let merged = stored.merged_with(token);
-    rows::update(database.connection(), database.layout(), &stored, &merged, token)?;
-    side::follow(database, &stored, &merged)?;
-    Ok(Replaced::Saved(merged))
+    Ok(replaced)
 }
 
 fn take(
@@ -114,38 +107,40 @@ fn take(
 ) -> Result<LeaseAttempt, Fault> {
     let now = database.settings().config.clock.now();
     let Some(token) = by_id(database, id)? else { return Ok(LeaseAttempt::NoToken) };
-    let current = Entry::of(database, &token)?.lease;
-    Ok(match lease::take(current.as_ref(), holder, *ttl, now) {
-        Ok(record) => {
-            side::write_lease(database, &token, &record)?;
-            LeaseAttempt::Granted(Lease::from_record(id.clone(), &record))
-        }
-        Err(until) => LeaseAttempt::Held { until },
-    })
+    let mut beside = SideRow::of(database, &token)?;
+    let attempt = beside.entry.try_lease(id, holder, *ttl, now);
+    if matches!(attempt, LeaseAttempt::Granted(_)) {
+        side::write_lease(database, &token, &beside)?;
+    }
+    Ok(attempt)
 }
 
 fn renew(database: &Database, (lease, ttl): &(Lease, Duration)) -> Result<Option<Lease>, Fault> {
     let now = database.settings().config.clock.now();
     let Some(token) = by_id(database, &lease.token_id)? else { return Ok(None) };
-    let current = Entry::of(database, &token)?.lease;
-    let Some(record) = lease::renew(current.as_ref(), lease, *ttl, now) else { return Ok(None) };
-    side::write_lease(database, &token, &record)?;
-    Ok(Some(Lease::from_record(lease.token_id.clone(), &record)))
+    let mut beside = SideRow::of(database, &token)?;
+    let renewed = beside.entry.renew_lease(lease, *ttl, now);
+    if renewed.is_some() {
+        side::write_lease(database, &token, &beside)?;
+    }
+    Ok(renewed)
 }
 
 fn release(database: &Database, lease: &Lease) -> Result<bool, Fault> {
     let Some(token) = by_id(database, &lease.token_id)? else { return Ok(false) };
-    let current = Entry::of(database, &token)?.lease;
-    let Some(record) = lease::release(current.as_ref(), lease) else { return Ok(false) };
-    side::write_lease(database, &token, &record)?;
-    Ok(true)
+    let mut beside = SideRow::of(database, &token)?;
+    let released = beside.entry.release_lease(lease);
+    if released {
+        side::write_lease(database, &token, &beside)?;
+    }
+    Ok(released)
 }
 
 fn read_state(database: &Database, id: &TokenId) -> Result<Option<TokenState>, Fault> {
     // Two statements, and between them the row may change. A state is then told of a token that
     // was there a moment ago, which is as true as it would be a moment later.
     match by_id(database, id)? {
-        Some(token) => Entry::of(database, &token)?.state(id),
+        Some(token) => Ok(SideRow::of(database, &token)?.state(id)?),
         None => Ok(None),
     }
 }
@@ -155,7 +150,7 @@ fn replace_state(
     (id, expected, state): &(TokenId, Option<TokenState>, TokenState),
 ) -> Result<StateReplaced, Fault> {
     let Some(token) = by_id(database, id)? else { return Ok(StateReplaced::NoToken) };
-    let stored = Entry::of(database, &token)?.readable_state();
+    let stored = SideRow::of(database, &token)?.readable_state();
     if stored != *expected {
         return Ok(StateReplaced::Changed(stored.map(Box::new)));
     }
@@ -167,15 +162,7 @@ fn replace_state(
 fn page(database: &Database, (after, limit): &(Option<TokenId>, usize)) -> Result<Page, Fault> {
     let sql = &database.layout().sql;
     let mut listing = Listing { page: Page::default(), limit: *limit, more: false };
-    // Numbers that SQLite cannot count to are text to it.
-    let number = |id: &TokenId| id.number().and_then(|number| i64::try_from(number).ok());
-    let (from_number, from_text) = match after {
-        None => (Some(-1), ""),
-        Some(id) => match number(id) {
-            Some(number) => (Some(number), ""),
-            None => (None, id.as_str()),
-        },
-    };
+    let (from_number, from_text) = positions(after.as_ref());
     if let Some(number) = from_number {
         listing.add(database, &sql.page_numbers, &number)?;
     }
@@ -192,8 +179,21 @@ fn page(database: &Database, (after, limit): &(Option<TokenId>, usize)) -> Resul
     Ok(page)
 }
 
+/// After which number and after which text a page begins; no number, if it has texts only.
+pub(crate) fn positions(after: Option<&TokenId>) -> (Option<i64>, &str) {
+    // Numbers that SQLite cannot count to are text to it.
+    let number = |id: &TokenId| id.number().and_then(|number| i64::try_from(number).ok());
+    match after {
+        None => (Some(-1), ""),
+        Some(id) => match number(id) {
+            Some(number) => (Some(number), ""),
+            None => (None, id.as_str()),
+        },
+    }
+}
+
 /// Rows without an id stand on no page.
-fn nameless(database: &Database) -> Result<Option<String>, Fault> {
+pub(crate) fn nameless(database: &Database) -> Result<Option<String>, Fault> {
     let mut statement = database.statement(&database.layout().sql.nameless)?;
     let rows: i64 = statement.query_row([], |row| row.get(0))?;
     Ok((rows > 0).then(|| format!("rows without an id: {rows}")))
@@ -250,10 +250,7 @@ fn meta(row: &Row<'_>) -> Result<(TokenMeta, Option<String>), Fault> {
     ])
     .map_err(StoreError::from)?;
 
-    let (user_name, client_id): (Option<String>, Option<String>) = (row.get(9)?, row.get(10)?);
-    let then = Subject { user_name: user_name.as_deref(), client_id: client_id.as_deref() };
-    let state = side::state_in(row, 11)?.filter(|_| then.is_still(Subject::of(&bare)));
-    let (state, damage) = match state.map(|text| side::parse_state(&id, &text)).transpose() {
+    let (state, damage) = match SideRow::in_row(row, 9)?.if_of(&bare).state(&id) {
         Ok(state) => (state, None),
         Err(error) => (None, Some(error.to_string())),
     };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, params, types::ValueRef};
 use tokenkeep_core::{
-    Lease, OAuthToken, Timestamp, TokenId, TokenState, shared::lease::LeaseRecord,
+    OAuthToken, SidecarEntry, StoreError, StoreErrorKind, Timestamp, TokenId, TokenState,
+    shared::lease::LeaseRecord,
 };
 
 use crate::{
@@ -14,59 +15,51 @@ use crate::{
     rows::id_of,
 };
 
-/// Whose token it was when something was written beside it: an id that an SDK has given to
-/// another user since does not inherit it.
-#[derive(Clone, Copy)]
-pub(crate) struct Subject<'a> {
-    pub(crate) user_name: Option<&'a str>,
-    pub(crate) client_id: Option<&'a str>,
-}
-
-impl<'a> Subject<'a> {
-    pub(crate) fn of(token: &'a OAuthToken) -> Self {
-        Self { user_name: token.user_name(), client_id: token.client_id() }
-    }
-
-    /// Whether what was written for this subject belongs to a token of `now`. A name that was not
-    /// known then may have been learnt.
-    pub(crate) fn is_still(self, now: Subject<'_>) -> bool {
-        let same = |then: Option<&str>, now: Option<&str>| then.is_none() || then == now;
-        same(self.user_name, now.user_name) && same(self.client_id, now.client_id)
-    }
-}
-
-/// What is beside one token.
+/// What is beside one token, as it stands in the side table.
 #[derive(Debug, Default)]
-pub(crate) struct Entry {
+pub(crate) struct SideRow {
+    /// Whose it is, and the lease.
+    pub(crate) entry: SidecarEntry,
+    /// The state, whether it can be read or not.
     state: Option<Vec<u8>>,
-    pub(crate) lease: Option<LeaseRecord>,
 }
 
-impl Entry {
+impl SideRow {
     /// What is beside `token`; nothing, if it belonged to somebody else.
     pub(crate) fn of(database: &Database, token: &OAuthToken) -> Result<Self, Fault> {
-        if database.layout().beside == Beside::Nothing {
-            return Ok(Self::default());
-        }
-        let mut statement = database.statement(&database.layout().sql.side_read)?;
-        let found = statement
-            .query_row([id_of(token)?.as_str()], |row| {
-                let (user_name, client_id): (Option<String>, Option<String>) =
-                    (row.get(0)?, row.get(1)?);
-                let then =
-                    Subject { user_name: user_name.as_deref(), client_id: client_id.as_deref() };
-                if !then.is_still(Subject::of(token)) {
-                    return Ok(Self::default());
-                }
-                Ok(Self { state: state_in(row, 2)?, lease: lease_in(row)? })
-            })
-            .optional()?;
-        Ok(found.unwrap_or_default())
+        Ok(Self::stored(database, id_of(token)?)?.unwrap_or_default().if_of(token))
     }
 
-    /// The state.
-    pub(crate) fn state(&self, id: &TokenId) -> Result<Option<TokenState>, Fault> {
-        Ok(self.state.as_deref().map(|text| parse_state(id, text)).transpose()?)
+    /// What stands in the side table for the token `id`, whosever it is.
+    fn stored(database: &Database, id: &TokenId) -> Result<Option<Self>, Fault> {
+        if database.layout().beside == Beside::Nothing {
+            return Ok(None);
+        }
+        let mut statement = database.statement(&database.layout().sql.side_read)?;
+        let found = statement.query_row([id.as_str()], |row| {
+            let mut found = Self::in_row(row, 0)?;
+            found.entry.lease = lease_in(row)?;
+            Ok(found)
+        });
+        Ok(found.optional()?)
+    }
+
+    /// The user, the client and the state, in a row's columns from `at` on.
+    pub(crate) fn in_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        let mut found = Self { state: state_in(row, at + 2)?, ..Self::default() };
+        found.entry.user_name = row.get(at)?;
+        found.entry.client_id = row.get(at + 1)?;
+        Ok(found)
+    }
+
+    /// The same; nothing, if it belonged to somebody else than `token`.
+    pub(crate) fn if_of(self, token: &OAuthToken) -> Self {
+        if self.entry.belongs_to(token) { self } else { Self::default() }
+    }
+
+    /// The state of the token `id`.
+    pub(crate) fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
+        self.state.as_deref().map(|text| parse_state(id, text)).transpose()
     }
 
     /// The state, or nothing if it cannot be read.
@@ -76,7 +69,7 @@ impl Entry {
 }
 
 /// A state as it is stored, whether it can be read or not.
-pub(crate) fn state_in(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+fn state_in(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     Ok(match row.get_ref(at)? {
         ValueRef::Null => None,
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
@@ -102,10 +95,7 @@ fn lease_in(row: &Row<'_>) -> rusqlite::Result<Option<LeaseRecord>> {
 }
 
 /// Reads a state as it is stored.
-pub(crate) fn parse_state(
-    id: &TokenId,
-    text: &[u8],
-) -> Result<TokenState, tokenkeep_core::StoreError> {
+fn parse_state(id: &TokenId, text: &[u8]) -> Result<TokenState, StoreError> {
     serde_json::from_slice(text).map_err(|_not_a_state| {
         corrupt(format!("the state of token {id} cannot be read"))
             .with_hint("refresh the token or log in again: that writes it anew")
@@ -119,11 +109,8 @@ pub(crate) fn write_state(
     state: &TokenState,
 ) -> Result<(), Fault> {
     let json = serde_json::to_string(state).map_err(|error| {
-        tokenkeep_core::StoreError::new(
-            tokenkeep_core::StoreErrorKind::Invalid,
-            "the state cannot be written as JSON",
-        )
-        .with_source(error)
+        StoreError::new(StoreErrorKind::Invalid, "the state cannot be written as JSON")
+            .with_source(error)
     })?;
     disown(database, token)?;
     database.statement(&database.layout().sql.side_state)?.execute(params![
@@ -139,8 +126,9 @@ pub(crate) fn write_state(
 pub(crate) fn write_lease(
     database: &Database,
     token: &OAuthToken,
-    record: &LeaseRecord,
+    beside: &SideRow,
 ) -> Result<(), Fault> {
+    let Some(record) = &beside.entry.lease else { return Ok(()) };
     disown(database, token)?;
     database.statement(&database.layout().sql.side_lease)?.execute(params![
         id_of(token)?.as_str(),
@@ -152,12 +140,6 @@ pub(crate) fn write_lease(
         i64::try_from(record.ttl_ms).unwrap_or(i64::MAX)
     ])?;
     Ok(())
-}
-
-/// Whether `lease` is the newest one of `token`.
-pub(crate) fn holds(database: &Database, token: &OAuthToken, lease: &Lease) -> Result<bool, Fault> {
-    let entry = Entry::of(database, token)?;
-    Ok(token.id() == Some(&lease.token_id) && entry.lease.is_some_and(|record| record.is(lease)))
 }
 
 /// Forgets what is beside the token `id`.
@@ -190,8 +172,8 @@ pub(crate) fn absorb(
     absorbed: &OAuthToken,
     token: &OAuthToken,
 ) -> Result<(), Fault> {
-    if let Some(state) = Entry::of(database, absorbed)?.readable_state()
-        && Entry::of(database, token)?.state.is_none()
+    if let Some(state) = SideRow::of(database, absorbed)?.readable_state()
+        && SideRow::of(database, token)?.state.is_none()
     {
         write_state(database, token, &state)?;
     }
@@ -201,14 +183,8 @@ pub(crate) fn absorb(
 /// Forgets what is beside `token` if it belonged to somebody else.
 fn disown(database: &Database, token: &OAuthToken) -> Result<(), Fault> {
     let id = id_of(token)?;
-    let mut statement = database.statement(&database.layout().sql.side_read)?;
-    let stale = statement
-        .query_row([id.as_str()], |row| {
-            let (user_name, client_id): (Option<String>, Option<String>) =
-                (row.get(0)?, row.get(1)?);
-            let then = Subject { user_name: user_name.as_deref(), client_id: client_id.as_deref() };
-            Ok(!then.is_still(Subject::of(token)))
-        })
-        .optional()?;
-    if stale == Some(true) { forget(database, id) } else { Ok(()) }
+    match SideRow::stored(database, id)? {
+        Some(stored) if !stored.entry.belongs_to(token) => forget(database, id),
+        Some(_) | None => Ok(()),
+    }
 }

@@ -150,7 +150,7 @@ fn all(database: &Database, (): &()) -> Result<Vec<OAuthToken>, Fault> {
     Ok(few(database, &usize::MAX)?.unwrap_or_default())
 }
 
-fn save(database: &Database, token: &OAuthToken) -> Result<OAuthToken, Fault> {
+pub(crate) fn save(database: &Database, token: &OAuthToken) -> Result<OAuthToken, Fault> {
     let candidates = candidates(database, token)?;
     match matching::plan_save(token, &candidates)? {
         SavePlan::Update { id, merged, absorbs } => {
@@ -167,7 +167,7 @@ fn save(database: &Database, token: &OAuthToken) -> Result<OAuthToken, Fault> {
             let id = token.id().cloned().map_or_else(|| database.next_id(), Ok)?;
             let stored = OAuthToken::new_row(id.clone(), token);
             rows::insert(database.connection(), database.layout(), &stored)?;
-            database.remember_id(&id)?;
+            database.remember_id(&id);
             // An SDK may have deleted a token of this id and left what belonged to it.
             side::forget(database, &id)?;
             Ok(stored)
@@ -205,7 +205,7 @@ fn candidates(database: &Database, token: &OAuthToken) -> Result<Vec<OAuthToken>
 fn delete(database: &Database, id: &TokenId) -> Result<bool, Fault> {
     let removed = remove(database, id)?;
     if removed {
-        database.remember_id(id)?;
+        database.remember_id(id);
     }
     side::forget(database, id)?;
     Ok(removed)

@@ -6,7 +6,7 @@ use std::{process::ExitCode, sync::Arc};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tokenkeep_core::{Clock, OAuthToken, StoreError, TokenStore};
+use tokenkeep_core::{BulkStore, Clock, OAuthToken, StoreError, TokenStore};
 use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
 use tokenkeep_testkit::conformance::{self, Capabilities, Fixture, SetupError, Space};
 
@@ -48,7 +48,12 @@ impl Fixture for File {
 
     fn capabilities(&self) -> Capabilities {
         let bulk = if self.ddl == V2 { 1_000 } else { 10_000 };
-        Capabilities::new().persistent().processes().shared().bulk(bulk, bulk.min(1_000))
+        Capabilities::new()
+            .persistent()
+            .processes()
+            .shared()
+            .bulk_store()
+            .bulk(bulk, bulk.min(1_000))
     }
 
     async fn open_address(
@@ -72,6 +77,14 @@ impl Space for Directory {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
         let path = self.directory.path().join(NAME);
         Ok(Arc::new(SqliteConfig::new(path).clock(clock).open()?))
+    }
+
+    async fn open_bulk(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn BulkStore>>, StoreError> {
+        let path = self.directory.path().join(NAME);
+        Ok(Some(Arc::new(SqliteConfig::new(path).clock(clock).open()?)))
     }
 
     fn address(&self) -> Option<String> {
@@ -109,7 +122,7 @@ impl Fixture for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new().shared()
+        Capabilities::new().shared().bulk_store()
     }
 }
 
@@ -118,13 +131,25 @@ struct OneStore(std::sync::OnceLock<SqliteStore>);
 #[async_trait]
 impl Space for OneStore {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
-        let store = match self.0.get() {
-            Some(store) => store.clone(),
+        Ok(Arc::new(self.store(clock)?))
+    }
+
+    async fn open_bulk(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn BulkStore>>, StoreError> {
+        Ok(Some(Arc::new(self.store(clock)?)))
+    }
+}
+
+impl OneStore {
+    fn store(&self, clock: Arc<dyn Clock>) -> Result<SqliteStore, StoreError> {
+        match self.0.get() {
+            Some(store) => Ok(store.clone()),
             None => {
                 let store = SqliteConfig::memory().clock(clock).open()?;
-                self.0.get_or_init(|| store).clone()
+                Ok(self.0.get_or_init(|| store).clone())
             }
-        };
-        Ok(Arc::new(store))
+        }
     }
 }

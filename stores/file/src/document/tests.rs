@@ -55,7 +55,7 @@ proptest! {
     fn a_rewritten_file_reads_as_it_is_remembered(content in file(), user in "[a,\"\r\n ]{1,6}") {
         let (before, table) = parse(&content);
         let token = new_token(&user);
-        let edits = Edits { put: Some((&token, None)), ..Edits::default() };
+        let edits = Edits { put: vec![(&token, None)], ..Edits::default() };
         // It may be refused where damage would run into the new row.
         if let Ok(after) = before.rewrite(&edits, Dialect::Quoted) {
             let (again, table_again) = parse(after.bytes());
@@ -91,7 +91,7 @@ proptest! {
     fn every_value_survives_the_quoted_dialect(user in "\\PC{1,8}|[,\"\r\n\t ;'\\\\]{1,8}") {
         let (empty, _) = parse(b"");
         let token = new_token(&user);
-        let edits = Edits { put: Some((&token, None)), ..Edits::default() };
+        let edits = Edits { put: vec![(&token, None)], ..Edits::default() };
         let document = empty.rewrite(&edits, Dialect::Quoted).unwrap();
         let (_, table) = parse(document.bytes());
         prop_assert_eq!(tokens(&table), [token]);
@@ -102,7 +102,7 @@ proptest! {
 fn assert_refused(content: &[u8], token: &OAuthToken, dialect: Dialect) {
     let (document, table) = parse(content);
     let stored = token.id().and_then(|id| table.find_by_id(id).unwrap());
-    let edits = Edits { put: Some((token, stored)), ..Edits::default() };
+    let edits = Edits { put: vec![(token, stored)], ..Edits::default() };
     let error = document.rewrite(&edits, dialect).err().expect("refused");
     assert_eq!(error.kind(), StoreErrorKind::Invalid);
     assert!(error.hint().is_some());
