@@ -36,9 +36,9 @@ pub struct Address {
 impl Address {
     pub(crate) fn local(kind: Kind, port: u16) -> Self {
         let admin = match kind {
-            Kind::MariaDb => "root",
-            Kind::Postgres => "postgres",
-            Kind::Redis => "default",
+            Kind::MariaDb | Kind::Galera => "root",
+            Kind::Postgres | Kind::PostgresPair => "postgres",
+            Kind::Redis | Kind::RedisCluster | Kind::RedisSentinel => "default",
         };
         Self {
             scheme: kind.scheme().to_owned(),
@@ -57,6 +57,11 @@ impl Address {
         Self { tls_port: Some(port), ca: Some(ca), ..self }
     }
 
+    pub(crate) fn without_password(self) -> Self {
+        let [user, password, admin_user, admin_password] = Default::default();
+        Self { user, password, admin_user, admin_password, ..self }
+    }
+
     /// `scheme://user:password@host:port`, to which a database may be added: `{url}/name`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -71,6 +76,9 @@ impl Address {
 
     fn url_as(&self, user: &str, password: &str) -> String {
         let Self { scheme, host, port, .. } = self;
+        if user.is_empty() {
+            return format!("{scheme}://{host}:{port}");
+        }
         format!("{scheme}://{user}:{password}@{host}:{port}")
     }
 

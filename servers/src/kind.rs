@@ -1,28 +1,52 @@
 use std::{fmt, str::FromStr};
 
+use crate::{mariadb, postgres, redis};
+
 /// What kind of server, or of several that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
     /// One MariaDB server.
     MariaDb,
+    /// Three MariaDB servers with Galera: all take writes. One that is killed comes back as long
+    /// as another runs.
+    Galera,
     /// One PostgreSQL server.
     Postgres,
+    /// A PostgreSQL primary and its replica.
+    PostgresPair,
     /// One Redis server.
     Redis,
+    /// Six Redis servers, three masters first and then a replica of each.
+    RedisCluster,
+    /// A Redis master, its replica, and three sentinels, which know the master by the name
+    /// `tokenkeep` and take no password.
+    RedisSentinel,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::MariaDb, Self::Postgres, Self::Redis];
+    pub const ALL: [Self; 7] = [
+        Self::MariaDb,
+        Self::Galera,
+        Self::Postgres,
+        Self::PostgresPair,
+        Self::Redis,
+        Self::RedisCluster,
+        Self::RedisSentinel,
+    ];
 
-    /// As it is called on the command line: `mariadb`, `postgres`.
+    /// As it is called on the command line: `mariadb`, `postgres-pair`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::MariaDb => "mariadb",
+            Self::Galera => "galera",
             Self::Postgres => "postgres",
+            Self::PostgresPair => "postgres-pair",
             Self::Redis => "redis",
+            Self::RedisCluster => "redis-cluster",
+            Self::RedisSentinel => "redis-sentinel",
         }
     }
 
@@ -31,17 +55,39 @@ impl Kind {
     pub const fn variable(self) -> &'static str {
         match self {
             Self::MariaDb => "TOKENKEEP_TEST_MARIADB",
+            Self::Galera => "TOKENKEEP_TEST_GALERA",
             Self::Postgres => "TOKENKEEP_TEST_POSTGRES",
+            Self::PostgresPair => "TOKENKEEP_TEST_POSTGRES_PAIR",
             Self::Redis => "TOKENKEEP_TEST_REDIS",
+            Self::RedisCluster => "TOKENKEEP_TEST_REDIS_CLUSTER",
+            Self::RedisSentinel => "TOKENKEEP_TEST_REDIS_SENTINEL",
+        }
+    }
+
+    /// Whether tests share it. The others have nodes to be killed, and a test starts its own.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::MariaDb | Self::Postgres | Self::Redis | Self::RedisCluster)
+    }
+
+    /// The programs and libraries that it takes, each with its Debian package; those that tests
+    /// use on it, too.
+    pub(crate) const fn needs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::MariaDb => mariadb::NEEDS,
+            Self::Galera => mariadb::GALERA_NEEDS,
+            Self::Postgres => postgres::NEEDS,
+            Self::PostgresPair => postgres::PAIR_NEEDS,
+            Self::Redis | Self::RedisCluster | Self::RedisSentinel => redis::NEEDS,
         }
     }
 
     /// The scheme of its URLs.
     pub(crate) const fn scheme(self) -> &'static str {
         match self {
-            Self::MariaDb => "mysql",
-            Self::Postgres => "postgres",
-            Self::Redis => "redis",
+            Self::MariaDb | Self::Galera => "mysql",
+            Self::Postgres | Self::PostgresPair => "postgres",
+            Self::Redis | Self::RedisCluster | Self::RedisSentinel => "redis",
         }
     }
 }

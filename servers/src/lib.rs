@@ -8,6 +8,7 @@
 
 mod account;
 mod address;
+mod fetch;
 mod kind;
 mod mariadb;
 mod missing;
@@ -26,6 +27,7 @@ mod trials;
 
 pub use self::{
     address::Address,
+    fetch::fetch,
     kind::Kind,
     missing::Missing,
     program::program,

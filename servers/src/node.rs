@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Address, Missing, account, place, program::Program};
+use crate::{Address, Missing, account, place, port::Port, program::Program};
 
 /// How long a server may take to answer.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,26 +20,32 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Whether a server answers.
 pub(crate) type Ready = Box<dyn Fn() -> bool + Send>;
 
-/// A server process that can be started more than once.
-pub(crate) struct Node {
+/// How a server process is started.
+pub(crate) struct Plan {
     pub(crate) address: Address,
-    program: Program,
+    pub(crate) program: Program,
     pub(crate) arguments: Vec<OsString>,
     /// Its working directory; it and all its children are known by it.
-    directory: PathBuf,
-    ready: Ready,
+    pub(crate) directory: PathBuf,
+    /// Its ports, for as long as it may be started again.
+    #[expect(dead_code, reason = "nobody else may claim them meanwhile")]
+    pub(crate) ports: Vec<Port>,
+    pub(crate) ready: Ready,
+}
+
+/// A server process that can be started more than once.
+pub(crate) struct Node {
+    plan: Plan,
     child: Option<Child>,
 }
 
 impl Node {
-    pub(crate) fn new(
-        address: Address,
-        program: Program,
-        directory: PathBuf,
-        arguments: Vec<OsString>,
-        ready: Ready,
-    ) -> Self {
-        Self { address, program, arguments, directory, ready, child: None }
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self { plan, child: None }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.plan.address
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -51,10 +57,22 @@ impl Node {
         self.child = None;
     }
 
+    /// Changes what [`wait`](Self::wait) waits for.
+    pub(crate) fn answers_if(&mut self, ready: Ready) {
+        self.plan.ready = ready;
+    }
+
     /// Starts the process; [`wait`](Self::wait) tells when it answers.
     pub(crate) fn spawn(&mut self) -> io::Result<()> {
+        self.spawn_with(&[])
+    }
+
+    /// Starts the process with arguments for this time only.
+    pub(crate) fn spawn_with(&mut self, first: &[&str]) -> io::Result<()> {
+        let plan = &self.plan;
         let log = fs::File::options().create(true).append(true).open(self.log())?;
-        let mut command = account::command(&self.program, &self.directory, &self.arguments);
+        let mut command = account::command(&plan.program, &plan.directory, &plan.arguments);
+        command.args(first);
         self.child = Some(command.stdout(log.try_clone()?).stderr(log).spawn()?);
         Ok(())
     }
@@ -63,7 +81,7 @@ impl Node {
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         let child = self.child.as_mut().ok_or_else(|| io::Error::other("it was not started"))?;
         let ended = until(|| match child.try_wait() {
-            Ok(None) => (self.ready)().then_some(None),
+            Ok(None) => (self.plan.ready)().then_some(None),
             ended => Some(ended.transpose()),
         });
         let what = match ended {
@@ -71,7 +89,7 @@ impl Node {
             Ok(Some(status)) => format!("ended ({})", status?),
             Err(error) => error.to_string(),
         };
-        let name = self.program.path().file_name().unwrap_or_default().to_string_lossy();
+        let name = self.plan.program.path().file_name().unwrap_or_default().to_string_lossy();
         Err(io::Error::other(format!("{name} {what}; its last words:\n{}", self.last_words())))
     }
 
@@ -90,15 +108,24 @@ impl Node {
 
     /// Sends a signal to it and all its children; how many there are.
     pub(crate) fn signal(&self, signal: Signal) -> usize {
-        let pids = place::inhabitants(&self.directory).into_iter();
+        let pids = place::inhabitants(&self.plan.directory).into_iter();
         // One that has gone meanwhile does not count.
         pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
             .filter(|pid| kill_process(*pid, signal).is_ok())
             .count()
     }
 
+    /// Asks a PostgreSQL replica to be a primary.
+    #[expect(clippy::disallowed_methods, reason = "an empty file that says so by being there")]
+    pub(crate) fn promote(&self) -> io::Result<()> {
+        fs::write(self.plan.directory.join("promote"), "")?;
+        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.ok_or_else(|| io::Error::other("it does not run"))?, Signal::USR1)?;
+        Ok(())
+    }
+
     fn log(&self) -> PathBuf {
-        self.directory.with_extension("log")
+        self.plan.directory.with_extension("log")
     }
 
     fn last_words(&self) -> String {
@@ -121,8 +148,14 @@ impl Drop for Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} (process {:?})", self.address, self.pid())
+        write!(f, "{:?} (process {:?})", self.plan.address, self.pid())
     }
+}
+
+/// Starts nodes and waits until all of them answer.
+pub(crate) fn start_all(nodes: &mut [Node]) -> io::Result<()> {
+    nodes.iter_mut().try_for_each(Node::spawn)?;
+    nodes.iter_mut().try_for_each(Node::wait)
 }
 
 /// Runs a program that prepares something to its end.

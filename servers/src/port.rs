@@ -19,6 +19,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    pub(crate) fn several<const N: usize>() -> io::Result<[Self; N]> {
+        let ports: io::Result<Vec<_>> = (0..N).map(|_| Self::claim()).collect();
+        ports?.try_into().map_err(|_ports| io::Error::other("fewer ports than asked for"))
+    }
+
     pub(crate) fn claim() -> io::Result<Self> {
         let random = RandomState::new().build_hasher().finish();
         let count = PORTS.len() as u64;

@@ -28,10 +28,16 @@ pub(crate) fn below_target(name: &str) -> PathBuf {
 ///
 /// That it is missing.
 pub fn program(name: &str, package: &str) -> Result<Command, Missing> {
-    let program = Program::find(name, package)?;
-    let mut command = Command::new(program.path());
-    command.envs(program.environment());
-    Ok(command)
+    Program::find(name, package).map(|program| program.command())
+}
+
+/// What a kind of server needs, in that order.
+pub(crate) fn all<const N: usize>(needs: &[(&str, &str)]) -> Result<[Program; N], Missing> {
+    let found: Result<Vec<_>, _> =
+        needs.iter().map(|(name, package)| Program::find(name, package)).collect();
+    found?
+        .try_into()
+        .map_err(|found: Vec<_>| Missing::fault(format!("{N} and not {}", found.len())))
 }
 
 /// A program that is there.
@@ -42,21 +48,25 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The program called `name`, of the Debian package `package`.
+    /// The program or library called `name`, of the Debian package `package`.
     pub(crate) fn find(name: &str, package: &str) -> Result<Self, Missing> {
-        for helper in ["setsid", "setpriv", "ipcrm"] {
-            if !on_path().iter().any(|directory| directory.join(helper).is_file()) {
-                return Err(Missing::program(helper, "util-linux"));
-            }
-        }
-        let ours = ["usr/sbin", "usr/bin", "sbin", "bin"].map(|below| prefix().join(below));
-        let ours = ours.into_iter().chain(postgres(&prefix().join("usr/lib/postgresql")));
-        let others = postgres(Path::new("/usr/lib/postgresql")).into_iter().chain(on_path());
+        let below = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/galera"];
+        let ours = below.map(|below| prefix().join(below)).into_iter();
+        let ours = ours.chain(postgres(&prefix().join("usr/lib/postgresql")));
+        let others = postgres(Path::new("/usr/lib/postgresql")).into_iter();
+        let others = others.chain(on_path()).chain(["/usr/lib/galera".into()]);
         ours.map(|directory| (directory, true))
             .chain(others.map(|directory| (directory, false)))
             .map(|(directory, is_ours)| Self { path: directory.join(name), is_ours })
             .find(|program| program.path.is_file())
             .ok_or_else(|| Missing::program(name, package))
+    }
+
+    /// A command that runs it, in our environment and wherever we are.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.envs(self.environment());
+        command
     }
 
     pub(crate) fn path(&self) -> &Path {

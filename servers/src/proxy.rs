@@ -136,15 +136,14 @@ impl Faults {
     fn next(&self) -> Fault {
         let mut current = self.lock();
         current.requests += 1;
-        let is_another = |number| number != current.requests;
-        match current.fault {
-            Fault::CutBefore(number) | Fault::CutAfter(number) | Fault::HalfClose(number)
-                if is_another(number) =>
-            {
-                Fault::None
+        let number = match current.fault {
+            Fault::CutBefore(number) | Fault::CutAfter(number) | Fault::HalfClose(number) => {
+                Some(number)
             }
-            _ => current.fault,
-        }
+            Fault::None | Fault::Refuse | Fault::Delay(_) | Fault::Stall => None,
+        };
+        let is_another = number.is_some_and(|number| number != current.requests);
+        if is_another { Fault::None } else { current.fault }
     }
 
     /// Waits while everything stands still.

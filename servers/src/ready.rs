@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -21,20 +21,38 @@ pub(crate) fn postgres(port: u16) -> bool {
     answer(port, &hello).is_ok_and(|said| said.first() == Some(&b'R'))
 }
 
-/// It asks for a password; while it loads its data it would, too, and so it is asked with one.
-pub(crate) fn redis(port: u16) -> bool {
-    let hello = format!("AUTH {}\r\nPING\r\n", crate::address::PASSWORD);
-    answer(port, hello.as_bytes()).is_ok_and(|said| said.starts_with(b"+OK\r\n+PONG"))
+/// Its answer to a command has `wanted` in it.
+pub(crate) fn redis_says(port: u16, command: &str, wanted: &str) -> bool {
+    let hello = format!("AUTH {}\r\n{command}\r\n", crate::address::PASSWORD);
+    all(port, hello.as_bytes()).is_ok_and(|said| said.contains(wanted))
+}
+
+/// The same of a sentinel, which asks for no password.
+pub(crate) fn sentinel_says(port: u16, command: &str, wanted: &str) -> bool {
+    all(port, format!("{command}\r\n").as_bytes()).is_ok_and(|said| said.contains(wanted))
+}
+
+/// Everything that comes back.
+fn all(port: u16, hello: &[u8]) -> io::Result<String> {
+    let mut said = Vec::new();
+    let mut stream = ask(port, hello)?;
+    stream.shutdown(Shutdown::Write)?;
+    stream.read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// The first bytes that come back.
 fn answer(port: u16, hello: &[u8]) -> io::Result<Vec<u8>> {
+    let mut said = vec![0; 256];
+    let length = ask(port, hello)?.read(&mut said)?;
+    said.truncate(length);
+    Ok(said)
+}
+
+fn ask(port: u16, hello: &[u8]) -> io::Result<TcpStream> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.write_all(hello)?;
-    let mut said = vec![0; 256];
-    let length = stream.read(&mut said)?;
-    said.truncate(length);
-    Ok(said)
+    Ok(stream)
 }

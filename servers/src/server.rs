@@ -2,7 +2,12 @@ use std::{io, path::Path};
 
 use rustix::process::Signal;
 
-use crate::{Address, Kind, Missing, mariadb, node::Node, place::Place, postgres, redis};
+use crate::{
+    Address, Kind, Missing, mariadb,
+    node::{Node, start_all, until},
+    place::Place,
+    postgres, redis,
+};
 
 /// Servers of one kind that nobody else uses.
 ///
@@ -34,26 +39,25 @@ pub fn start(kind: Kind) -> Result<Server, Missing> {
 pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
     match kind {
         Kind::MariaDb => mariadb::start(extra),
+        Kind::Galera => mariadb::start_galera(extra),
         Kind::Postgres => postgres::start(extra),
+        Kind::PostgresPair => postgres::start_pair(extra),
         Kind::Redis => redis::start(extra),
+        Kind::RedisCluster => redis::start_cluster(extra),
+        Kind::RedisSentinel => redis::start_sentinel(extra),
     }
 }
 
 impl Server {
     /// Starts the nodes and waits for all of them.
     pub(crate) fn start(kind: Kind, place: Place, mut nodes: Vec<Node>) -> Result<Self, Missing> {
-        for node in &mut nodes {
-            node.spawn()?;
-        }
-        for node in &mut nodes {
-            node.wait()?;
-        }
+        start_all(&mut nodes)?;
         Ok(Self::of(kind, place, nodes))
     }
 
     /// Nodes that answer already.
     pub(crate) fn of(kind: Kind, place: Place, nodes: Vec<Node>) -> Self {
-        let addresses = nodes.iter().map(|node| node.address.clone()).collect();
+        let addresses = nodes.iter().map(|node| node.address().clone()).collect();
         Self { kind, addresses, place, nodes }
     }
 
@@ -125,5 +129,19 @@ impl Server {
     /// If there is no such node.
     pub fn resume(&mut self, node: usize) {
         self.nodes[node].signal(Signal::CONT);
+    }
+
+    /// Makes the replica of a [pair](Kind::PostgresPair) a primary, whatever became of the first
+    /// one, and waits until it takes writes.
+    ///
+    /// # Errors
+    ///
+    /// That there is no replica, or how it failed.
+    pub fn promote(&mut self) -> io::Result<()> {
+        let (Kind::PostgresPair, [_primary, replica]) = (self.kind, self.nodes.as_slice()) else {
+            return Err(io::Error::other(format!("a {} has no replica to promote", self.kind)));
+        };
+        replica.promote()?;
+        until(|| postgres::is_primary(replica.address()).is_ok_and(|is| is).then_some(()))
     }
 }

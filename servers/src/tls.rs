@@ -1,27 +1,40 @@
 //! Certificates of servers: a new authority each time.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
 
-/// PEM texts.
+use crate::place::Place;
+
+/// Files that servers in one place use.
 pub(crate) struct Certificates {
-    pub(crate) authority: String,
-    pub(crate) server: String,
-    pub(crate) server_key: String,
+    pub(crate) ca: PathBuf,
+    pub(crate) server: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Certificates {
     /// An authority, and a certificate by it for `localhost` and `127.0.0.1`.
-    pub(crate) fn new() -> io::Result<Self> {
-        make().map_err(io::Error::other)
+    pub(crate) fn new(place: &Place) -> io::Result<Self> {
+        let texts = make().map_err(io::Error::other)?;
+        Ok(Self {
+            ca: place.write("ca.pem", &texts.authority, true)?,
+            server: place.write("server.pem", &texts.server, true)?,
+            key: place.write("key.pem", &texts.server_key, false)?,
+        })
     }
 }
 
-fn make() -> Result<Certificates, rcgen::Error> {
+struct Texts {
+    authority: String,
+    server: String,
+    server_key: String,
+}
+
+fn make() -> Result<Texts, rcgen::Error> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, "tokenkeep test authority");
@@ -36,7 +49,7 @@ fn make() -> Result<Certificates, rcgen::Error> {
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let server_key = KeyPair::generate()?;
-    Ok(Certificates {
+    Ok(Texts {
         authority: certificate.pem(),
         server: server.signed_by(&server_key, &issuer)?.pem(),
         server_key: server_key.serialize_pem(),

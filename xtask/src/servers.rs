@@ -1,10 +1,10 @@
-//! `cargo xtask servers`: the servers that tests share.
+//! `cargo xtask servers`: the servers that tests share; and those of `cargo xtask test`.
 
-use std::thread;
+use std::{panic, thread};
 
 use anyhow::{Result, bail};
 use tokenkeep_servers::{
-    Kind, Missing,
+    Kind, Missing, Server,
     shared::{self, Shared},
 };
 
@@ -13,18 +13,32 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let Some((verb, names)) = arguments.split_first() else {
         bail!("servers: up, down, status or fetch? `cargo xtask --help` explains them");
     };
-    let kinds = kinds(names)?;
+    let kinds = names.iter().map(|name| name.parse().map_err(anyhow::Error::msg));
+    let kinds: Vec<Kind> = kinds.collect::<Result<_>>()?;
+    let of = |all: fn(Kind) -> bool| match kinds.as_slice() {
+        [] => Kind::ALL.into_iter().filter(|kind| all(*kind)).collect(),
+        _ => kinds.clone(),
+    };
     match verb.as_str() {
-        "up" => up(&kinds),
+        "up" => up(&of(Kind::is_shared)),
         "status" => {
-            print_all(&kinds.iter().filter_map(|kind| shared::running(*kind)).collect::<Vec<_>>());
+            let running: Vec<_> =
+                of(|_kind| true).into_iter().filter_map(shared::running).collect();
+            print!("{}", table(&running));
             Ok(())
         }
         "down" => {
-            for kind in kinds {
+            for kind in of(|_kind| true) {
                 if shared::down(kind)? {
                     println!("{kind} is down");
                 }
+            }
+            Ok(())
+        }
+        "fetch" => {
+            match tokenkeep_servers::fetch(&of(|_kind| true))?.as_slice() {
+                [] => println!("nothing is missing"),
+                packages => println!("fetched {}", packages.join(" ")),
             }
             Ok(())
         }
@@ -32,47 +46,104 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-fn kinds(names: &[String]) -> Result<Vec<Kind>> {
-    if names.is_empty() {
-        return Ok(Kind::ALL.into());
-    }
-    names.iter().map(|name| name.parse().map_err(anyhow::Error::msg)).collect()
-}
-
 fn up(kinds: &[Kind]) -> Result<()> {
-    let results: Vec<(Kind, Result<Shared, Missing>)> = thread::scope(|scope| {
-        let starts = kinds.iter().map(|kind| (*kind, scope.spawn(|| shared::up(*kind))));
-        #[expect(clippy::needless_collect, reason = "all are started before one is waited for")]
-        let starts: Vec<_> = starts.collect();
-        let joined = starts.into_iter().map(|(kind, start)| {
-            (kind, start.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
-        joined.collect()
-    });
+    let results = at_once(kinds, shared::up);
     let up: Vec<Shared> = results.iter().filter_map(|(_, result)| result.clone().ok()).collect();
-    print_all(&up);
-    let mut failed = Vec::new();
-    for (kind, missing) in
-        results.iter().filter_map(|(kind, result)| Some((kind, result.as_ref().err()?)))
-    {
+    print!("{}", table(&up));
+    let mut faults = Vec::new();
+    for (kind, result) in results {
+        let Err(missing) = result else { continue };
         println!("{kind}: {missing}");
         if missing.is_fault() {
-            failed.push(kind.name());
+            faults.push(kind.name());
         }
     }
-    if failed.is_empty() { Ok(()) } else { bail!("did not start: {}", failed.join(", ")) }
+    if faults.is_empty() { Ok(()) } else { bail!("did not start: {}", faults.join(", ")) }
 }
 
-fn print_all(servers: &[Shared]) {
+/// Does something for each kind, for all at the same time.
+fn at_once<T: Send>(kinds: &[Kind], what: impl Fn(Kind) -> T + Sync) -> Vec<(Kind, T)> {
+    thread::scope(|scope| {
+        let what = &what;
+        #[expect(clippy::needless_collect, reason = "all are begun before one is waited for")]
+        let begun: Vec<_> =
+            kinds.iter().map(|kind| (*kind, scope.spawn(move || what(*kind)))).collect();
+        begun
+            .into_iter()
+            .map(|(kind, thread)| {
+                (kind, thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+            })
+            .collect()
+    })
+}
+
+fn table(servers: &[Shared]) -> String {
+    let mut text = String::new();
     for server in servers {
-        for (number, address) in server.addresses.iter().enumerate() {
-            let process = server.processes.get(number).copied().unwrap_or_default();
-            println!(
-                "{:<16} {:<44} process {process:<8} ready in {} ms",
+        for (address, process) in server.addresses.iter().zip(&server.processes) {
+            text.push_str(&format!(
+                "{:<15} {:<56} process {process:<8} ready in {} ms\n",
                 server.kind,
                 format!("{address:?}"),
                 server.ready_in.as_millis()
-            );
+            ));
         }
+    }
+    text
+}
+
+/// The servers that tests share, for as long as this lives: those that run already, and others
+/// that end with it, or with this process.
+#[derive(Debug)]
+pub(crate) struct ForTests {
+    variables: Vec<(&'static str, String)>,
+    missing: Vec<(Kind, Missing)>,
+    servers: Vec<Server>,
+}
+
+impl ForTests {
+    /// Fetches and starts what lacks.
+    pub(crate) fn start() -> Self {
+        if let Err(error) = tokenkeep_servers::fetch(&Kind::ALL) {
+            // What it means is told by the servers that do not start.
+            eprintln!("servers: {error}");
+        }
+        let mut this = Self { variables: Vec::new(), missing: Vec::new(), servers: Vec::new() };
+        let mut lacking = Vec::new();
+        for kind in Kind::ALL {
+            match shared::shared(kind) {
+                Ok(addresses) => this.variables.push((kind.variable(), shared::value(&addresses))),
+                Err(missing) if missing.is_fault() => this.missing.push((kind, missing)),
+                Err(_not_yet) if kind.is_shared() => lacking.push(kind),
+                // Tests start it, and say if they cannot.
+                Err(_not_yet) => {}
+            }
+        }
+        for (kind, started) in at_once(&lacking, tokenkeep_servers::start) {
+            match started {
+                Ok(server) => {
+                    this.variables.push((kind.variable(), shared::value(server.nodes())));
+                    this.servers.push(server);
+                }
+                Err(missing) => this.missing.push((kind, missing)),
+            }
+        }
+        this
+    }
+
+    /// What tells tests where they are.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// What this machine lacks, in words.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = String> {
+        self.missing.iter().map(|(kind, missing)| format!("{kind}: {missing}"))
+    }
+
+    /// The first that is there and does not work.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let (kind, missing) = self.missing.iter().find(|(_, missing)| missing.is_fault())?;
+        Some(format!("{kind}: {missing}"))
     }
 }

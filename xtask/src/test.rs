@@ -4,7 +4,7 @@ use std::env;
 
 use anyhow::{Result, bail};
 
-use crate::{process, python};
+use crate::{process, python, servers::ForTests};
 
 /// Set to `all`, it turns a test that cannot run here into a failure.
 const REQUIRE: &str = "TOKENKEEP_REQUIRE";
@@ -26,6 +26,10 @@ pub(crate) fn run(filters: &[String], require_all: bool) -> Result<()> {
             summary.missing.push(format!("the official Python SDK: {error:#}"));
         }
     }
+    // They are there until this function ends, however it does.
+    let servers = ForTests::start();
+    command.envs(servers.variables());
+    summary.missing.extend(servers.missing());
     if !filters.is_empty() {
         command.arg("--").args(filters);
     }
@@ -34,6 +38,9 @@ pub(crate) fn run(filters: &[String], require_all: bool) -> Result<()> {
     print!("{}", summary.show());
     if !succeeded || summary.failed > 0 {
         bail!("tests failed");
+    }
+    if let Some(fault) = servers.fault() {
+        bail!("a server did not start: {fault}");
     }
     if require_all && !summary.missing.is_empty() {
         bail!("{REQUIRE}=all, and something that tests need is missing");
@@ -56,6 +63,8 @@ pub(crate) struct Summary {
     ignored: u64,
     pub(crate) failures: Vec<String>,
     skips: Vec<String>,
+    /// How the names of the cases begin that the current test binary skips as a whole.
+    suites: Vec<String>,
     /// What the machine lacks.
     missing: Vec<String>,
 }
@@ -65,6 +74,7 @@ impl Summary {
         if let Some(binary) = line.trim_start().strip_prefix("Running ") {
             self.current = binary_name(binary);
             self.binaries += 1;
+            self.suites.clear();
         } else if let Some(package) = line.trim_start().strip_prefix("Doc-tests ") {
             self.current = format!("{package} (doctests)");
             self.doctests += 1;
@@ -72,8 +82,16 @@ impl Summary {
             self.passed += count(counts, "passed");
             self.failed += count(counts, "failed");
             self.ignored += count(counts, "ignored");
+        } else if let Some(suite) = line.strip_prefix("skipped ") {
+            // A conformance suite with all its cases, which are not listed one by one.
+            self.skips.push(format!("{}: {suite}", self.current));
+            let (name, _reason) = suite.split_once(": ").unwrap_or((suite, ""));
+            self.suites.push(format!("{name}::"));
         } else if let Some(test) = line.strip_prefix("test ") {
             if let Some((name, reason)) = test.split_once(" ... ignored") {
+                if self.suites.iter().any(|suite| name.starts_with(suite)) {
+                    return;
+                }
                 self.skips.push(format!("{}: {}{reason}", self.current, name.trim_end()));
             } else if let Some(name) = test.strip_suffix(" ... FAILED") {
                 self.failures.push(format!("{}: {}", self.current, name.trim_end()));
@@ -134,19 +152,25 @@ mod tests {
             "     Running tests/official_sdk.rs (target/debug/deps/official_sdk-0123abcd)",
             "test login (skipped: no Python here)   ... ignored",
             "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
+            "     Running tests/conformance.rs (target/debug/deps/conformance-0123abcd)",
+            "skipped mysql: no mariadbd here",
+            "test mysql::save    ... ignored",
+            "test mysql::find    ... ignored",
+            "test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out",
             "   Doc-tests tokenkeep_core",
             "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
         ] {
             summary.read(line);
         }
-        assert_eq!((summary.binaries, summary.doctests), (2, 1));
-        assert_eq!((summary.passed, summary.failed, summary.ignored), (13, 1, 2));
+        assert_eq!((summary.binaries, summary.doctests), (3, 1));
+        assert_eq!((summary.passed, summary.failed, summary.ignored), (13, 1, 4));
         assert_eq!(summary.failures, ["tokenkeep_core src/lib.rs: matching::tests::b"]);
         assert_eq!(
             summary.skips,
             [
                 "tokenkeep_core src/lib.rs: matching::tests::c, needs a server",
-                "official_sdk tests/official_sdk.rs: login (skipped: no Python here)"
+                "official_sdk tests/official_sdk.rs: login (skipped: no Python here)",
+                "conformance tests/conformance.rs: mysql: no mariadbd here"
             ]
         );
     }

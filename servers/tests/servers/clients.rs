@@ -39,6 +39,12 @@ pub(crate) fn redis(address: &Address, statement: &str) -> Result<String, String
     run("redis-cli", "redis-tools", &arguments)
 }
 
+pub(crate) fn ask_sentinel(address: &Address, statement: &str) -> Result<String, String> {
+    let port = address.port.to_string();
+    let arguments: Vec<&str> = ["-e", "-h", &address.host, "-p", &port].into();
+    run("redis-cli", "redis-tools", &[arguments, statement.split(' ').collect()].concat())
+}
+
 fn ca(address: &Address) -> String {
     address.ca.as_ref().map(|ca| ca.display().to_string()).unwrap_or_default()
 }

@@ -20,6 +20,13 @@ pub trait Fixture: Send + Sync + 'static {
     /// Whatever keeps it from being prepared; the case fails then.
     async fn space(&self) -> Result<Box<dyn Space>, SetupError>;
 
+    /// Why this store cannot be tried here: it has no server. Its cases are shown as ignored then,
+    /// and fail under `TOKENKEEP_REQUIRE=all`. A server that is there and does not work is no
+    /// reason.
+    fn missing(&self) -> Option<String> {
+        None
+    }
+
     /// What the store can do.
     fn capabilities(&self) -> Capabilities {
         Capabilities::new()
