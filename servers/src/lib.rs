@@ -31,7 +31,7 @@ pub use self::{
     kind::Kind,
     missing::Missing,
     program::program,
-    server::{Server, start, start_with},
+    server::{Server, missing, start, start_with},
     shared::shared,
     trials::Trials,
 };

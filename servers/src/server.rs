@@ -6,7 +6,9 @@ use crate::{
     Address, Kind, Missing, mariadb,
     node::{Node, start_all, until},
     place::Place,
-    postgres, redis,
+    postgres,
+    program::Program,
+    redis,
 };
 
 /// Servers of one kind that nobody else uses.
@@ -46,6 +48,12 @@ pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
         Kind::RedisCluster => redis::start_cluster(extra),
         Kind::RedisSentinel => redis::start_sentinel(extra),
     }
+}
+
+/// What this machine lacks for servers of a kind, if it lacks something.
+#[must_use]
+pub fn missing(kind: Kind) -> Option<Missing> {
+    kind.needs().iter().find_map(|(name, package)| Program::find(name, package).err())
 }
 
 impl Server {

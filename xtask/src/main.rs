@@ -19,7 +19,8 @@ Development tasks of tokenkeep.
 
   cargo xtask test              build and run every test: Rust tests, doctests, conformance suites,
                                 and the official Python SDK in an environment made under
-                                target/interop/venv
+                                target/interop/venv; servers that are missing here are fetched, and
+                                run for as long as the tests do
   cargo xtask test -- NAME      only tests whose name contains NAME
   cargo xtask ci                everything that is checked on a change
   cargo xtask ci PART...        only these parts:
@@ -41,12 +42,13 @@ Development tasks of tokenkeep.
   cargo xtask mutants           breaks each rule of the protocol in a copy of HEAD under
                                 target/mutants, and fails if no test sees it
   cargo xtask mutants NAME...   only the patches of xtask/mutants whose names contain NAME
-  cargo xtask servers up        start the servers that tests share, each where it is not running; they stay
-  cargo xtask servers up KIND...  only these: mariadb, postgres, redis
+  cargo xtask servers up        start the servers that tests share, where they do not run; they stay
+  cargo xtask servers up KIND...  only these: mariadb, postgres, redis, redis-cluster; also galera,
+                                postgres-pair, redis-sentinel, which tests start by themselves
   cargo xtask servers status    which run
-  cargo xtask servers down      end them, and remove what they wrote
-  cargo xtask servers fetch     unpack the packages that are missing here under target/servers/prefix;
-                                needs no root and installs nothing (Debian and its relatives)
+  cargo xtask servers down      end them and remove what they wrote
+  cargo xtask servers fetch     unpack Debian packages that are missing here under
+                                target/servers/prefix; needs no root and installs nothing
   cargo xtask bench             benchmarks beside their limits and a peer: a table, and
                                 target/bench/summary.json
   cargo xtask bench --quick     fewer samples; `cargo xtask bench --help` has all options

@@ -115,8 +115,10 @@ impl ForTests {
                 Ok(addresses) => this.variables.push((kind.variable(), shared::value(&addresses))),
                 Err(missing) if missing.is_fault() => this.missing.push((kind, missing)),
                 Err(_not_yet) if kind.is_shared() => lacking.push(kind),
-                // Tests start it, and say if they cannot.
-                Err(_not_yet) => {}
+                // Tests start their own.
+                Err(_not_yet) => {
+                    this.missing.extend(tokenkeep_servers::missing(kind).map(|what| (kind, what)));
+                }
             }
         }
         for (kind, started) in at_once(&lacking, tokenkeep_servers::start) {

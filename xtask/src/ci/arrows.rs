@@ -9,6 +9,7 @@ use crate::process;
 
 const CORE: &str = "tokenkeep-core";
 const CLI: &str = "tokenkeep-cli";
+const SERVERS: &str = "tokenkeep-servers";
 
 /// What needs a runtime, a network or a server.
 const HEAVY: [&str; 7] =
@@ -39,7 +40,9 @@ fn wrong_arrows(package: &Package) -> Vec<String> {
         .depends_on
         .iter()
         .filter(|(target, kind)| {
+            let is_test_or_task = kind == "dev" || package.name == "xtask";
             target == CLI
+                || target == SERVERS && !is_test_or_task
                 || kind == "normal"
                     && allowed.is_some_and(|allowed| {
                         !allowed.iter().any(|prefix| target.starts_with(prefix))
@@ -49,10 +52,11 @@ fn wrong_arrows(package: &Package) -> Vec<String> {
         .collect()
 }
 
-/// The prefixes of the packages that `package` may use; `None`: all but the command line.
+/// The prefixes of the packages that `package` may use; `None`: all but the command line and the
+/// servers of tests.
 fn allowed(package: &Package) -> Option<&'static [&'static str]> {
     Some(match package.name.as_str() {
-        CORE | "tokenkeep-model" => &[],
+        CORE | SERVERS | "tokenkeep-model" => &[],
         "tokenkeep-oauth" | "tokenkeep-testkit" | "tokenkeep-emulator" => &[CORE],
         "tokenkeep-manager" => &[CORE, "tokenkeep-oauth"],
         "tokenkeep-crm" => &[CORE, "tokenkeep-oauth", "tokenkeep-manager"],
@@ -106,5 +110,12 @@ mod tests {
         assert!(wrong_arrows(&dev("tokenkeep-testkit")).is_empty());
         assert_eq!(wrong_arrows(&dev(CLI)).len(), 1);
         assert_eq!(wrong_arrows(&package("anything", "examples", CLI, "normal")).len(), 1);
+    }
+
+    #[test]
+    fn only_tests_and_tasks_start_servers() {
+        let arrow = |name, kind| wrong_arrows(&package(name, "x", SERVERS, kind)).len();
+        assert_eq!((arrow("anything", "dev"), arrow("xtask", "normal")), (0, 0));
+        assert_eq!((arrow("anything", "normal"), arrow("anything", "build")), (1, 1));
     }
 }
