@@ -29,6 +29,8 @@ pub(crate) fn command<A: AsRef<OsStr>>(
         command.arg("setpriv").arg(format!("--reuid={id}")).arg(format!("--regid={id}"));
         command.arg("--clear-groups");
         if !is_open_to_all(program.path()) {
+            // As well where it asks first whether it may.
+            command.arg("--securebits=+no_setuid_fixup");
             command.args(["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]);
         }
     }

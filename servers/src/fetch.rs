@@ -109,6 +109,7 @@ fn own_lists() -> io::Result<Vec<OsString>> {
     };
     let settings = [
         option("Dir::State", &state),
+        option("Dir::State::lists", &state.join("lists")),
         option("Dir::State::status", Path::new("/var/lib/dpkg/status")),
         option("Dir::Cache", &cache),
         "Debug::NoLocking=1".into(),

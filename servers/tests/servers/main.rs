@@ -2,9 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "tests fail so")]
 
 mod clients;
+mod crash;
 mod several;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clients::{Client, mariadb, postgres, redis};
 use tokenkeep_servers::{Kind, Server, Trials};
@@ -22,6 +26,9 @@ const POSTGRES: [&str; 2] = [
 const REDIS: [&str; 2] = ["SET v 42", "GET v"];
 
 fn main() -> ExitCode {
+    if crash::child() {
+        return ExitCode::SUCCESS;
+    }
     Trials::new()
         .private(Kind::MariaDb, "mariadb", |server| async { one(server, mariadb, &MARIADB) })
         .private(Kind::Postgres, "postgres", |server| async { one(server, postgres, &POSTGRES) })
@@ -31,6 +38,9 @@ fn main() -> ExitCode {
         .private(Kind::RedisCluster, "redis_cluster", |server| async { several::cluster(server) })
         .private(Kind::RedisSentinel, "redis_sentinel", |server| async {
             several::sentinel(server);
+        })
+        .private(Kind::Postgres, "nothing_is_left_of_a_test_that_is_killed", |_server| async {
+            crash::nothing_is_left();
         })
         .run()
 }
@@ -57,4 +67,19 @@ fn one(mut server: Server, client: Client, statements: &[&str]) {
     server.pause(0);
     server.resume(0);
     assert!(is_there());
+}
+
+/// How long others may take to notice that something is gone.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Asks until the answer is as it should be.
+#[expect(clippy::disallowed_methods, reason = "other processes have no clock that could be moved")]
+fn becomes(wanted: &str, ask: impl Fn() -> Result<String, String>) {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match ask() {
+            Ok(answer) if answer == wanted => return,
+            other => assert!(Instant::now() < end, "not {wanted:?} in time: {other:?}"),
+        }
+    }
 }

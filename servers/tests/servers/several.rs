@@ -1,28 +1,11 @@
 //! Servers that belong together.
 
-use std::time::{Duration, Instant};
-
 use tokenkeep_servers::{Address, Server};
 
 use crate::{
-    MARIADB,
+    MARIADB, becomes,
     clients::{ask_sentinel, mariadb, postgres, redis},
 };
-
-/// How long the others may take to notice that one is gone.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// Asks until the answer is as it should be.
-#[expect(clippy::disallowed_methods, reason = "other processes have no clock that could be moved")]
-fn becomes(wanted: &str, ask: impl Fn() -> Result<String, String>) {
-    let end = Instant::now() + LIMIT;
-    loop {
-        match ask() {
-            Ok(answer) if answer == wanted => return,
-            other => assert!(Instant::now() < end, "not {wanted:?} in time: {other:?}"),
-        }
-    }
-}
 
 pub(crate) fn galera(mut server: Server) {
     let [first, second, third] = server.nodes().to_vec().try_into().unwrap();
