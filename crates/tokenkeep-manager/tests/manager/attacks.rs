@@ -1,32 +1,25 @@
 //! Rare orders of events, each of which once cost a wait, a request or a token.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokenkeep_core::{
-    AccessToken, Clock, Fingerprint, GrantToken, ListStore, OAuthToken, Operation, StoreErrorKind,
-    Timestamp, TokenId, TokenStore,
+    AccessToken, Clock, Fingerprint, GrantToken, ListStore, OAuthToken, OAuthTokenBuilder,
+    Operation, StoreErrorKind, Timestamp, TokenId, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
-use tokenkeep_manager::{
-    FileSpool, Login, ManagerErrorKind, Spool, Spooled, TokenHandle, TokenManager,
-};
+use tokenkeep_manager::{Login, ManagerErrorKind, Spool, Spooled, TokenHandle, TokenManager};
 use tokenkeep_oauth::{Budget, ProviderRules, Replay};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::When;
 use tokio::time::{Instant, sleep};
 
 use crate::scene::{
-    CLIENT_ID, CLIENT_SECRET, HOUR, MINUTE, START, Scene, TOKEN, client, manager, reached,
+    CLIENT_ID, CLIENT_SECRET, HOUR, MINUTE, START, Scene, TOKEN, ask, client, manager, reached,
+    spool,
 };
-
-fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    (Scene::with_store(clock, store.clone()), store)
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_store_keeps_no_caller_beyond_the_deadline() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     let deadline = Duration::from_secs(1);
     let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).deadline(deadline);
@@ -55,7 +48,7 @@ async fn without_a_grant(scene: &Scene) -> (OAuthToken, TokenHandle) {
 
 #[tokio::test]
 async fn a_revoked_token_without_a_grant_is_not_served_beyond_the_bound() {
-    let (scene, _store) = watched();
+    let (scene, _store) = Scene::faulty();
     let (_stored, alice) = without_a_grant(&scene).await;
     scene.another_manager().revoke(alice.id()).await.unwrap();
     scene.clock.advance(Duration::from_secs(1));
@@ -65,7 +58,7 @@ async fn a_revoked_token_without_a_grant_is_not_served_beyond_the_bound() {
 
 #[tokio::test]
 async fn a_replaced_token_without_a_grant_is_not_served_beyond_the_bound() {
-    let (scene, _store) = watched();
+    let (scene, _store) = Scene::faulty();
     let (stored, alice) = without_a_grant(&scene).await;
     let newer = AccessToken::new("test-access-token-2").unwrap();
     let newer = stored.with_access_token(newer, scene.clock.now().plus(HOUR));
@@ -76,7 +69,7 @@ async fn a_replaced_token_without_a_grant_is_not_served_beyond_the_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn who_must_have_a_token_is_not_given_the_error_of_a_renewal_that_could_wait() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     alice.access_token().await.unwrap();
     // Soon to expire: one in the background, which is slow to take its lease.
@@ -87,10 +80,7 @@ async fn who_must_have_a_token_is_not_given_the_error_of_a_renewal_that_could_wa
     scene.clock.advance(Duration::from_secs(29));
     let fault = Fault::answering(TOKEN, 503, "<html>down</html>");
     scene.emulator.configure(Config::new().fail_next([fault]));
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     tokio::task::yield_now().await;
     scene.clock.advance(Duration::from_secs(2));
     gate.open();
@@ -104,9 +94,7 @@ async fn handle(scene: &Scene, rules: ProviderRules, id: &TokenId) -> TokenHandl
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_asked_for_again_although_the_lease_cannot_be_renewed_at_once() {
-    let (scene, store) = watched();
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
+    let (scene, store, alice) = Scene::expired(true).await;
     let grace = u64::try_from(MINUTE.as_millis()).unwrap();
     let lost = Fault::dropping(TOKEN, DropWhen::After);
     let config = Config::new().rotate_refresh_tokens(true).grace_ms(grace).fail_next([lost]);
@@ -119,9 +107,7 @@ async fn a_lost_answer_is_asked_for_again_although_the_lease_cannot_be_renewed_a
 
 #[tokio::test(start_paused = true)]
 async fn a_life_shorter_than_the_way_does_not_use_the_budget_up() {
-    let (scene, _store) = watched();
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
+    let (scene, _store, alice) = Scene::expired(true).await;
     scene.emulator.configure(Config::new().access_token_lifetime_s(1).token_latency_ms(2_000));
     let before = scene.refreshes();
     let ticking = tokio::spawn({
@@ -141,14 +127,9 @@ async fn a_life_shorter_than_the_way_does_not_use_the_budget_up() {
 
 #[tokio::test]
 async fn a_client_secret_that_is_mended_during_a_refresh_stays() {
-    let (scene, store) = watched();
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
+    let (scene, store, alice) = Scene::expired(true).await;
     let gate = store.stop_next(Operation::ReplaceToken, When::Before);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     reached(&gate).await;
     let mended = OAuthToken::builder()
         .id(alice.id().as_str())
@@ -165,81 +146,63 @@ async fn a_client_secret_that_is_mended_during_a_refresh_stays() {
     assert_eq!(stored.client_secret(), mended.client_secret());
 }
 
-fn spool(dir: &Path) -> FileSpool {
-    FileSpool::in_directory(dir.join("spool")).unwrap()
+/// Recovers `token`, which was issued then to the grant that is stored, from a spool. What is stored
+/// after that; nothing stays in the spool.
+async fn recovered(scene: &Scene, id: &TokenId, token: OAuthToken, at: Timestamp) -> OAuthToken {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = || spool(dir.path());
+    let grant = Fingerprint::of_grant(&scene.stored(id).await).unwrap();
+    spool().put(&Spooled::new(id.clone(), grant, token, at)).await.unwrap();
+    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
+    manager.build().unwrap().recover().await.unwrap();
+    assert_eq!(spool().list().await.unwrap().entries, []);
+    scene.stored(id).await
 }
 
-fn spooled(stored: &OAuthToken, token: OAuthToken, at: Timestamp) -> Spooled {
-    let grant = Fingerprint::of_grant(stored).unwrap();
-    Spooled::new(stored.id().unwrap().clone(), grant, token, at)
+/// What a provider that rotates issues.
+fn rotated(id: &TokenId, client_secret: &str) -> OAuthTokenBuilder {
+    OAuthToken::builder()
+        .id(id.as_str())
+        .client(CLIENT_ID, client_secret)
+        .access_token("test-access-new")
+        .expiry_time(START.plus(2 * HOUR))
+        .refresh_token("test-refresh-new")
 }
 
 #[tokio::test]
 async fn what_was_spooled_long_ago_is_not_stored_over_a_token_that_lasts_longer() {
-    let (scene, _store) = watched();
+    let (scene, _store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
-    let dir = tempfile::tempdir().unwrap();
-    let spool = || spool(dir.path());
     let stored = scene.stored(alice.id()).await;
     let old = AccessToken::new("test-access-old").unwrap();
     let old = stored.clone().with_access_token(old, START.minus(HOUR));
-    spool().put(&spooled(&stored, old, START.minus(2 * HOUR))).await.unwrap();
-    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
-    manager.build().unwrap().recover().await.unwrap();
-    assert_eq!(scene.stored(alice.id()).await, stored);
-    assert_eq!(spool().list().await.unwrap().entries, []);
+    assert_eq!(recovered(&scene, alice.id(), old, START.minus(2 * HOUR)).await, stored);
 }
 
 #[tokio::test]
 async fn what_was_spooled_does_not_undo_what_was_mended_since() {
-    let (scene, _store) = watched();
+    let (scene, _store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
-    let dir = tempfile::tempdir().unwrap();
-    let spool = || spool(dir.path());
-    let stored = scene.stored(alice.id()).await;
-    let token = OAuthToken::builder()
-        .id(alice.id().as_str())
-        .user_name("alice@example.com")
-        .client(CLIENT_ID, "test-old-secret")
-        .access_token("test-access-new")
-        .expiry_time(START.plus(2 * HOUR))
-        .refresh_token("test-refresh-new")
-        .build()
-        .unwrap();
-    spool().put(&spooled(&stored, token, START)).await.unwrap();
-    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
-    manager.build().unwrap().recover().await.unwrap();
-    let now = scene.stored(alice.id()).await;
+    let mended = scene.stored(alice.id()).await;
+    let token = rotated(alice.id(), "test-old-secret").user_name("alice@example.com");
+    let now = recovered(&scene, alice.id(), token.build().unwrap(), START).await;
     assert_eq!(now.refresh_token().unwrap().expose_secret(), "test-refresh-new");
-    assert_eq!(now.client_secret(), stored.client_secret());
+    assert_eq!(now.client_secret(), mended.client_secret());
 }
 
 #[tokio::test]
 async fn a_name_that_was_learnt_since_does_not_cost_what_was_spooled() {
-    let (scene, _store) = watched();
+    let (scene, _store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
-    let dir = tempfile::tempdir().unwrap();
-    let spool = || spool(dir.path());
-    let stored = scene.stored(alice.id()).await;
-    let token = OAuthToken::builder()
-        .id(alice.id().as_str())
-        .client(CLIENT_ID, "test-client-secret")
-        .access_token("test-access-new")
-        .expiry_time(START.plus(2 * HOUR))
-        .refresh_token("test-refresh-new")
-        .build()
-        .unwrap();
-    spool().put(&spooled(&stored, token, START)).await.unwrap();
-    let manager = manager(&scene.emulator, scene.store.clone(), &scene.clock).spool(spool());
-    manager.build().unwrap().recover().await.unwrap();
-    let now = scene.stored(alice.id()).await;
+    let token = rotated(alice.id(), CLIENT_SECRET);
+    let now = recovered(&scene, alice.id(), token.build().unwrap(), START).await;
     assert_eq!(now.refresh_token().unwrap().expose_secret(), "test-refresh-new");
     assert!(now.user_name().is_some());
 }
 
 #[tokio::test]
 async fn a_spool_that_cannot_be_read_keeps_nobody_from_a_stored_token_that_works() {
-    let (scene, _store) = watched();
+    let (scene, _store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     let dir = tempfile::tempdir().unwrap();
     let spool = spool(dir.path());
@@ -255,17 +218,9 @@ async fn a_spool_that_cannot_be_read_keeps_nobody_from_a_stored_token_that_works
 
 /// A login while the refresh of an expired token stops there, in a store of six methods.
 async fn a_login_while_a_refresh_saves(when: When) {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = FaultyStore::new(ListStore::with_clock(clock.clone())).without_shared();
-    let store = Arc::new(store);
-    let scene = Scene::with_store(clock, store.clone());
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
+    let (scene, store, alice) = Scene::expired(false).await;
     let gate = store.stop_next(Operation::SaveToken, when);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     reached(&gate).await;
     let code = scene.new_user("alice@example.com").grant_token;
     let code = GrantToken::new(code).unwrap();

@@ -6,7 +6,7 @@ use tokenkeep_core::{RefreshToken, TokenStatus, update_state};
 use tokenkeep_emulator::{Config, Fault};
 use tokenkeep_manager::ManagerErrorKind;
 
-use crate::scene::{HOUR, MINUTE, Scene, TOKEN};
+use crate::scene::{HOUR, MINUTE, Scene, TOKEN, ask};
 
 #[tokio::test]
 async fn no_process_asks_an_eleventh_time_in_ten_minutes() {
@@ -85,10 +85,7 @@ async fn what_a_request_is_about_is_on_record_before_it_is_sent() {
     scene.emulator.configure(Config::new().token_latency_ms(50));
     let before = scene.state(alice.id()).await;
     assert_eq!(before.in_flight, None);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     while scene.emulator.stats().token_requests_of("refresh_token") == 1 {
         tokio::task::yield_now().await;
     }

@@ -9,7 +9,7 @@ use tokenkeep_core::{
 use tokenkeep_manager::{Login, ManagerErrorKind};
 use tokenkeep_store_file::FileConfig;
 use tokenkeep_store_sqlite::SqliteConfig;
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::{ManualClock, When};
 use tokio::time::Instant;
 
 use crate::scene::{HOUR, START, Scene, client, manager};
@@ -69,15 +69,9 @@ async fn a_login_of_another_process_is_used_within_the_bound() {
     }
 }
 
-fn watched() -> (Scene, Arc<FaultyStore<ListStore>>) {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    (Scene::with_store(clock, store.clone()), store)
-}
-
 #[tokio::test]
 async fn while_nothing_changes_no_token_is_read_and_the_store_is_seldom_asked() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     let bob = scene.user("bob@example.com").await;
     for _ in 0..2 {
@@ -100,7 +94,7 @@ async fn while_nothing_changes_no_token_is_read_and_the_store_is_seldom_asked() 
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_costs_no_token_that_works() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     let live = alice.access_token().await.unwrap();
     let broken = [Operation::ChangeMark, Operation::FindTokenById, Operation::State];
@@ -117,7 +111,7 @@ async fn a_store_that_does_not_answer_costs_no_token_that_works() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_do_not_wait_one_after_another_for_a_store_that_does_not_answer() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     let bob = scene.user("bob@example.com").await;
     for handle in [&alice, &bob] {
@@ -140,7 +134,7 @@ async fn callers_do_not_wait_one_after_another_for_a_store_that_does_not_answer(
 
 #[tokio::test]
 async fn an_old_token_that_an_sdk_puts_back_does_not_replace_ours() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     let before = scene.stored(alice.id()).await;
     scene.clock.advance(HOUR / 2);
@@ -153,7 +147,7 @@ async fn an_old_token_that_an_sdk_puts_back_does_not_replace_ours() {
 
 #[tokio::test]
 async fn a_handle_does_not_serve_who_gets_its_id_next() {
-    let (scene, store) = watched();
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     alice.access_token().await.unwrap();
     store.inner().delete_token(alice.id()).await.unwrap();

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokenkeep_core::{ListStore, Operation, TokenStore};
+use tokenkeep_core::{Operation, TokenStore};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{LiveToken, ManagerErrorKind, TokenHandle};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::{ManualClock, When};
 use tokio::time::{Instant, advance, sleep};
 
 use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, manager};
@@ -151,9 +151,7 @@ async fn a_provider_that_does_not_answer_is_not_asked_by_every_caller() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_never_answers_does_not_keep_its_callers() {
     for operation in [Operation::FindTokenById, Operation::State, Operation::Lease] {
-        let clock = Arc::new(ManualClock::new(START));
-        let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-        let scene = Scene::with_store(clock, store.clone());
+        let (scene, store) = Scene::faulty();
         let patient = manager(&scene.emulator, store.clone(), &scene.clock).deadline(MINUTE);
         let alice = scene.user("alice@example.com").await;
         let alice = patient.build().unwrap().handle_by_id(alice.id()).await.unwrap();

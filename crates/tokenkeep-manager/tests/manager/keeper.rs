@@ -15,7 +15,7 @@ use crate::{
 
 /// A clock that goes as the paused one does.
 #[derive(Debug)]
-struct Passing(Instant);
+pub(crate) struct Passing(Instant);
 
 impl Clock for Passing {
     fn now(&self) -> Timestamp {
@@ -23,15 +23,15 @@ impl Clock for Passing {
     }
 }
 
-struct Day {
-    clock: Arc<Passing>,
+pub(crate) struct Day {
+    pub(crate) clock: Arc<Passing>,
     emulator: InProcess,
-    store: ListStore,
+    pub(crate) store: ListStore,
 }
 
 impl Day {
     /// A store of this many users' tokens, all of which end at the same moment.
-    async fn new(users: u32) -> Self {
+    pub(crate) async fn new(users: u32) -> Self {
         let clock = Arc::new(Passing(Instant::now()));
         let emulator = Emulator::builder().seed(7).clock(clock.clone()).in_process();
         let store = ListStore::with_clock(clock.clone());
@@ -52,16 +52,20 @@ impl Day {
     }
 
     fn manager(&self, name: &str) -> TokenManagerBuilder {
-        TokenManager::builder(self.store.clone())
+        self.manager_of(self.store.clone()).holder_name(name)
+    }
+
+    /// One that goes another way to the store.
+    pub(crate) fn manager_of(&self, store: impl TokenStore) -> TokenManagerBuilder {
+        TokenManager::builder(store)
             .clock(self.clock.clone())
-            .holder_name(name)
             .oauth_client(client_of(&self.emulator))
             .accounts_server(AccountsServer::parse(self.emulator.url()).unwrap())
             .api_domain(ApiDomain::parse(self.emulator.url()).unwrap())
     }
 
     /// How many tokens have expired.
-    async fn expired(&self) -> usize {
+    pub(crate) async fn expired(&self) -> usize {
         let now = self.clock.now();
         let tokens = self.store.get_tokens().await.unwrap();
         tokens.iter().filter(|token| token.expiry_time().unwrap() <= now).count()

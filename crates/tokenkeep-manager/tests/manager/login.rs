@@ -7,7 +7,7 @@ use tokenkeep_core::{
 use tokenkeep_emulator::{Config, DropWhen, Emulator, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, TokenManager};
 use tokenkeep_oauth::{AccountsServer, DataCenter, DevicePoll, TokenReply};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::{ManualClock, When};
 
 use crate::calls::client_of;
 use crate::scene::{CLIENT_ID, CLIENT_SECRET, HOUR, START, Scene, client};
@@ -95,9 +95,7 @@ async fn a_wrong_client_is_told_which_data_centres_to_try() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_written_costs_no_grant() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone());
+    let (scene, store) = Scene::faulty();
     let user = scene.new_user("alice@example.com");
     let login = || Login::grant_token(client(), code(&user.grant_token));
     store.fail_all(Operation::SaveToken, When::Before, StoreErrorKind::PermissionDenied);
@@ -110,9 +108,7 @@ async fn a_store_that_cannot_be_written_costs_no_grant() {
 
 #[tokio::test]
 async fn what_was_issued_and_cannot_be_stored_is_given_to_the_caller() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone());
+    let (scene, store) = Scene::faulty();
     let user = scene.new_user("alice@example.com");
     store.fail_all(Operation::ReplaceToken, When::Before, StoreErrorKind::Full);
     let login = Login::grant_token(client(), code(&user.grant_token));
@@ -226,9 +222,7 @@ async fn tokens_that_were_issued_are_stored_under_the_users_name() {
 
 #[tokio::test]
 async fn tokens_that_were_issued_are_stored_first_thing() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone());
+    let (scene, store) = Scene::faulty();
     let reply = issued(&scene, "alice@example.com").await;
     // Whatever the store can do besides, and whoever the user is.
     for operation in [Operation::FindToken, Operation::GetTokens, Operation::ReplaceToken] {
@@ -244,9 +238,7 @@ async fn tokens_that_were_issued_are_stored_first_thing() {
 
 #[tokio::test]
 async fn tokens_that_were_issued_and_cannot_be_stored_are_given_back() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::new()));
-    let scene = Scene::with_store(clock, store.clone());
+    let (scene, store) = Scene::faulty();
     let reply = issued(&scene, "alice@example.com").await;
     store.fail_all(Operation::SaveToken, When::Before, StoreErrorKind::Full);
     // A name that is none does not matter before they are stored.

@@ -1,28 +1,27 @@
 //! Lost answers, dead processes and broken stores: what was issued comes back.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    Fingerprint, ListStore, Operation, StoreError, StoreErrorKind, TokenId, TokenStatus, TokenStore,
+    Fingerprint, Operation, StoreError, StoreErrorKind, TokenId, TokenStatus, TokenStore,
 };
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{
-    EventKind, FileSpool, Login, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool,
-    SpoolListing, Spooled, TokenHandle, TokenManagerBuilder,
+    EventKind, Login, ManagerErrorKind, RecoveredFrom, RefreshReason, Spool, SpoolListing, Spooled,
+    TokenHandle, TokenManagerBuilder,
 };
 use tokenkeep_oauth::{ProviderRules, Replay};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::When;
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{HOUR, MINUTE, START, Scene, TOKEN, client, manager, reached};
-
-/// Longer than a lease lives.
-const LEASE: Duration = Duration::from_secs(11);
+use crate::scene::{
+    Faulty, HOUR, LEASE, MINUTE, START, Scene, TOKEN, client, manager, reached, spool,
+};
 
 struct Rotating {
     scene: Scene,
-    store: Arc<FaultyStore<ListStore>>,
+    store: Faulty,
     dir: tempfile::TempDir,
     alice: TokenHandle,
 }
@@ -30,13 +29,9 @@ struct Rotating {
 impl Rotating {
     /// A provider that rotates, with this grace, and an expired token.
     async fn new(grace: Duration) -> Self {
-        let clock = Arc::new(ManualClock::new(START));
-        let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-        let scene = Scene::with_store(clock, store.clone());
-        let alice = scene.user("alice@example.com").await;
+        let (scene, store, alice) = Scene::expired(true).await;
         let grace = u64::try_from(grace.as_millis()).unwrap();
         scene.emulator.configure(Config::new().rotate_refresh_tokens(true).grace_ms(grace));
-        scene.clock.advance(HOUR);
         let dir = tempfile::tempdir().unwrap();
         Self { scene, store, dir, alice }
     }
@@ -51,10 +46,6 @@ impl Rotating {
         let manager = self.manager(replay).spool(spool(self.dir.path())).build().unwrap();
         manager.handle_by_id(self.alice.id()).await.unwrap()
     }
-}
-
-fn spool(dir: &Path) -> FileSpool {
-    FileSpool::in_directory(dir.join("spool")).unwrap()
 }
 
 #[tokio::test]

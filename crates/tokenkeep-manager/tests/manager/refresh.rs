@@ -8,10 +8,10 @@ use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, TokenHandle, TokenManager};
 use tokenkeep_store_file::FileConfig;
 use tokenkeep_store_sqlite::SqliteConfig;
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::{ManualClock, When};
 use tokio::{sync::Barrier, time::sleep};
 
-use crate::scene::{HOUR, START, Scene, client, manager, reached};
+use crate::scene::{HOUR, START, Scene, ask, client, manager, reached};
 
 /// Has `tasks` tasks ask for a token at the same moment.
 async fn storm(handles: Vec<TokenHandle>) {
@@ -332,18 +332,11 @@ async fn a_caller_does_not_wait_beyond_the_deadline() {
 
 #[tokio::test]
 async fn what_is_stored_is_read_again_under_the_lease() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone());
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
+    let (scene, store, alice) = Scene::expired(true).await;
     let before = scene.refreshes();
     // It has seen that the token has expired, and takes the lease.
     let gate = store.stop_next(Operation::Lease, When::Before);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     reached(&gate).await;
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
     let theirs = other.access_token().await.unwrap();
@@ -354,17 +347,10 @@ async fn what_is_stored_is_read_again_under_the_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_is_saved_though_nobody_waits_for_it() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone());
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
+    let (_scene, store, alice) = Scene::expired(true).await;
     let started = store.stop_next(Operation::Lease, When::Before);
     let saved = store.stop_next(Operation::ReplaceToken, When::After);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     reached(&started).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
@@ -420,19 +406,14 @@ async fn a_refusal_is_remembered_when_no_handle_is_left() {
 
 #[tokio::test]
 async fn a_login_made_while_the_old_token_is_refused_is_used_at_once() {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone());
+    let (scene, store) = Scene::faulty();
     let alice = scene.user("alice@example.com").await;
     scene.emulator.reset();
     scene.clock.advance(HOUR);
     let user = scene.new_user("alice@example.com");
     // The first look, the look under the lease, and the look after the refusal.
     let gate = store.stop_nth(Operation::FindTokenById, 3, When::Before);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     reached(&gate).await;
     let code = GrantToken::new(user.grant_token).unwrap();
     let login = scene.manager.log_in(Login::grant_token(client(), code)).await.unwrap();

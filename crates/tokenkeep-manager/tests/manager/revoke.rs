@@ -1,11 +1,9 @@
-use std::sync::Arc;
-
-use tokenkeep_core::{GrantToken, ListStore, OAuthToken, Operation, TokenStatus};
+use tokenkeep_core::{GrantToken, OAuthToken, Operation, TokenStatus};
 use tokenkeep_emulator::{Config, DropWhen, Fault};
 use tokenkeep_manager::{Login, ManagerErrorKind, Revoked};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
+use tokenkeep_testkit::When;
 
-use crate::scene::{START, Scene, client, reached};
+use crate::scene::{Scene, client, reached};
 
 #[tokio::test]
 async fn a_revoked_token_ends_at_the_provider_and_here() {
@@ -61,12 +59,7 @@ async fn what_is_revoked_already_is_ended_here() {
 #[tokio::test]
 async fn a_login_during_a_revocation_is_revoked_too() {
     for shared in [true, false] {
-        let clock = Arc::new(ManualClock::new(START));
-        let mut store = FaultyStore::new(ListStore::with_clock(clock.clone()));
-        if !shared {
-            store = store.without_shared();
-        }
-        let scene = Scene::with_store(clock, Arc::new(store.clone()));
+        let (scene, store) = Scene::faulty_and(shared);
         let alice = scene.user("alice@example.com").await;
         let gate = if shared {
             store.stop_next(Operation::ReplaceToken, When::Before)

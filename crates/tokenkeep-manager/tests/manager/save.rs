@@ -1,33 +1,19 @@
 //! A store that fails at the worst moment: nothing that was issued is lost.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokenkeep_core::{
-    GrantToken, ListStore, OAuthToken, Operation, StoreErrorKind, TokenId, TokenStore,
-};
+use tokenkeep_core::{GrantToken, OAuthToken, Operation, StoreErrorKind, TokenId, TokenStore};
 use tokenkeep_emulator::Config;
-use tokenkeep_manager::{LiveToken, Login, ManagerError, ManagerErrorKind, TokenHandle};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
-use tokio::{task::JoinHandle, time::sleep};
+use tokenkeep_manager::{Login, ManagerErrorKind, TokenHandle};
+use tokenkeep_testkit::When;
+use tokio::time::sleep;
 
-use crate::scene::{HOUR, START, Scene, client, reached};
+use crate::scene::{Faulty, HOUR, LEASE, Scene, ask, client, reached};
 
-/// Longer than a lease lives.
-const LEASE: Duration = Duration::from_secs(11);
-
-type Faulty = Arc<FaultyStore<ListStore>>;
-
+/// A provider that rotates without a grace, and an expired token.
 async fn rotating_scene(shared: bool) -> (Scene, Faulty, TokenHandle) {
-    let clock = Arc::new(ManualClock::new(START));
-    let mut store = FaultyStore::new(ListStore::with_clock(clock.clone()));
-    if !shared {
-        store = store.without_shared();
-    }
-    let store = Arc::new(store);
-    let scene = Scene::with_store(clock, store.clone());
-    let alice = scene.user("alice@example.com").await;
+    let (scene, store, alice) = Scene::expired(shared).await;
     scene.emulator.configure(Config::new().rotate_refresh_tokens(true).grace_ms(0));
-    scene.clock.advance(HOUR);
     (scene, store, alice)
 }
 
@@ -88,10 +74,7 @@ async fn what_cannot_be_saved_is_used_kept_and_saved_later() {
 async fn an_sdk_that_writes_in_between_loses_nothing_of_ours_or_its_own() {
     let (scene, store, alice) = rotating_scene(true).await;
     let gate = store.stop_next(Operation::ReplaceToken, When::Before);
-    let caller = tokio::spawn({
-        let alice = alice.clone();
-        async move { alice.access_token().await }
-    });
+    let caller = ask(&alice);
     reached(&gate).await;
     // The SDK writes the row it had read, with another redirect URL, after our exchange.
     let sdk = scene.stored(alice.id()).await.with_redirect_url("https://example.com/sdk").unwrap();
@@ -102,11 +85,6 @@ async fn an_sdk_that_writes_in_between_loses_nothing_of_ours_or_its_own() {
     assert_eq!(stored.access_token(), Some(live.access_token()));
     scene.clock.advance(HOUR);
     alice.access_token().await.unwrap();
-}
-
-fn ask(alice: &TokenHandle) -> JoinHandle<Result<Arc<LiveToken>, ManagerError>> {
-    let alice = alice.clone();
-    tokio::spawn(async move { alice.access_token().await })
 }
 
 #[tokio::test]

@@ -1,36 +1,18 @@
 //! Steps of a refresh that nothing else shows the lack of.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokenkeep_core::{ListStore, Operation, RefreshToken, TokenStore};
+use tokenkeep_core::{Operation, RefreshToken, TokenStore};
 use tokenkeep_emulator::Config;
-use tokenkeep_manager::{LiveToken, ManagerError, TokenHandle};
-use tokenkeep_testkit::{FaultyStore, ManualClock, When};
-use tokio::{task::JoinHandle, time::sleep};
+use tokenkeep_testkit::When;
+use tokio::time::sleep;
 
-use crate::scene::{HOUR, START, Scene, reached};
-
-/// Longer than a lease lives.
-const LEASE: Duration = Duration::from_secs(11);
-
-async fn expired() -> (Scene, Arc<FaultyStore<ListStore>>, TokenHandle) {
-    let clock = Arc::new(ManualClock::new(START));
-    let store = Arc::new(FaultyStore::new(ListStore::with_clock(clock.clone())));
-    let scene = Scene::with_store(clock, store.clone());
-    let alice = scene.user("alice@example.com").await;
-    scene.clock.advance(HOUR);
-    (scene, store, alice)
-}
-
-fn ask(handle: &TokenHandle) -> JoinHandle<Result<Arc<LiveToken>, ManagerError>> {
-    let handle = handle.clone();
-    tokio::spawn(async move { handle.access_token().await })
-}
+use crate::scene::{LEASE, Scene, ask, reached};
 
 #[tokio::test]
 async fn a_login_while_the_provider_is_asked_is_not_written_over() {
-    let (scene, store, alice) = expired().await;
+    let (scene, store, alice) = Scene::expired(true).await;
     // It is on record that the provider is asked, with the refresh token of the old login.
     let gate = store.stop_next(Operation::ReplaceState, When::After);
     let caller = ask(&alice);
@@ -47,7 +29,7 @@ async fn a_login_while_the_provider_is_asked_is_not_written_over() {
 
 #[tokio::test]
 async fn nobody_gets_a_new_token_before_it_is_stored() {
-    let (_scene, store, alice) = expired().await;
+    let (_scene, store, alice) = Scene::expired(true).await;
     let gate = store.stop_next(Operation::ReplaceToken, When::Before);
     let caller = ask(&alice);
     reached(&gate).await;
@@ -59,7 +41,7 @@ async fn nobody_gets_a_new_token_before_it_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_kept_while_the_provider_is_slow() {
-    let (scene, _store, alice) = expired().await;
+    let (scene, _store, alice) = Scene::expired(true).await;
     scene.emulator.configure(Config::new().token_latency_ms(25_000));
     let before = scene.refreshes();
     let other = scene.another_manager().handle_by_id(alice.id()).await.unwrap();
@@ -81,7 +63,7 @@ async fn a_lease_is_kept_while_the_provider_is_slow() {
 
 #[tokio::test]
 async fn who_lost_the_lease_does_not_put_an_older_token_in_the_place_of_a_newer_one() {
-    let (scene, store, alice) = expired().await;
+    let (scene, store, alice) = Scene::expired(true).await;
     let gate = store.stop_next(Operation::ReplaceToken, When::Before);
     let caller = ask(&alice);
     reached(&gate).await;
