@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::OAuthToken;
+use crate::{Field, OAuthToken};
 
 /// Names the grant of a token, its refresh token or else its grant token, without showing it.
 ///
@@ -34,6 +34,11 @@ impl Fingerprint {
             (None, Some(code)) => Some(Self::of("grant", code.expose_secret())),
             (None, None) => None,
         }
+    }
+
+    /// That of a field's value.
+    pub(crate) fn of_field(field: Field, value: &str) -> Self {
+        Self::of(field.name(), value)
     }
 
     fn of(kind: &str, secret: &str) -> Self {

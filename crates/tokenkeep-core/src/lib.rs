@@ -10,11 +10,13 @@
 //! - [`BulkStore`] is a store whose tokens can be moved, many at a time.
 //! - [`ListStore`] keeps tokens in memory and is the reference; [`TokenTable`] and [`Sidecar`] are
 //!   what it is made of.
+//! - [`Catalog`] is what a store keeps that has each token as a secret of its own.
 //! - [`StoreError`] says what went wrong and what the caller may do.
 //! - [`Clock`] tells the time to whoever needs it.
 #![forbid(unsafe_code)]
 
 mod bulk;
+mod catalog;
 mod clock;
 mod error;
 mod field;
@@ -32,6 +34,7 @@ mod token;
 
 pub use self::{
     bulk::{BulkStore, Entries, Entry},
+    catalog::{Catalog, Changes, Draft},
     clock::{Clock, SystemClock, Timestamp},
     error::{Operation, Outcome, StoreError, StoreErrorKind},
     field::{Field, FieldError},

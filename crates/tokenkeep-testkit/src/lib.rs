@@ -4,6 +4,7 @@
 //! - [`ManualClock`] stands still until a test moves it.
 //! - [`FaultyStore`] fails or stops where a test wants; [`ChaosStore`] where a plan says so.
 //! - [`LeakCanary`] finds secrets where they must not be.
+//! - `VaultServer`, with the feature `vault`, speaks as HashiCorp Vault's KV version 2 does.
 //!
 //! # Running the suite on your own store
 //!
@@ -82,7 +83,11 @@ mod chaos;
 mod clock;
 pub mod conformance;
 mod faulty;
+#[cfg(feature = "vault")]
+mod vault;
 
+#[cfg(feature = "vault")]
+pub use self::vault::{VaultFault, VaultServer};
 pub use self::{
     canary::{Leak, LeakCanary},
     chaos::{Chaos, ChaosStore, Fate},

@@ -1,0 +1,485 @@
+//! [`Engine`]: reads and changes of a [`Catalog`] and the secrets it names.
+
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde_json::{Map, Value};
+use tokenkeep_core::{
+    Catalog, Changes, Clock, Draft, Field, OAuthToken, Operation, Outcome, StoreError,
+    StoreErrorKind, TokenId,
+};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    error::{Fault, Then},
+    kv::{Kv, Read, Written},
+    session::Deadline,
+};
+
+/// The secret that has the catalog.
+pub(crate) const INDEX: &[&str] = &["index"];
+/// Where the secrets with the tokens are.
+pub(crate) const TOKENS: &str = "tokens";
+
+/// How many requests of one operation are made at a time.
+const AT_A_TIME: usize = 16;
+
+/// What all clones of a store share.
+pub(crate) struct Engine {
+    pub(crate) kv: Kv,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timeout: Duration,
+    /// Changes of this process are made one at a time.
+    changing: AsyncMutex<()>,
+    /// What was read last.
+    known: Mutex<Option<Snapshot>>,
+    /// Tokens by their secrets, which never change.
+    tokens: Mutex<HashMap<String, OAuthToken>>,
+    is_swept: AtomicBool,
+}
+
+/// A version of the catalog.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    /// 0 if there is none.
+    pub(crate) version: u64,
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+/// A token that a catalog names and that cannot be had.
+pub(crate) type Damaged = (TokenId, StoreError);
+
+/// What became of writing a catalog.
+enum Commit {
+    Done,
+    /// Somebody else has written one meanwhile.
+    Lost,
+}
+
+impl Engine {
+    pub(crate) fn new(kv: Kv, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
+        Self {
+            kv,
+            clock,
+            timeout,
+            changing: AsyncMutex::new(()),
+            known: Mutex::new(None),
+            tokens: Mutex::new(HashMap::new()),
+            is_swept: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::within(self.timeout)
+    }
+
+    /// The catalog as it is now.
+    pub(crate) async fn fresh(&self, deadline: Deadline) -> Result<Snapshot, StoreError> {
+        let known = lock(&self.known).clone();
+        if let Some(known) = known.filter(|known| known.version > 0)
+            && self.kv.version(INDEX, deadline).await.map_err(Fault::harmless)?
+                == Some(known.version)
+        {
+            return Ok(known);
+        }
+        let read = self.kv.read::<Value>(INDEX, None, deadline).await.map_err(Fault::harmless)?;
+        let snapshot = match read {
+            Some(Read { version, data }) => {
+                Snapshot { version, catalog: Arc::new(Catalog::from_json(data)?) }
+            }
+            None => Snapshot { version: 0, catalog: Arc::default() },
+        };
+        self.learn(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// Reads the tokens that `pick` names in the catalog as it is now: each, or why it cannot be.
+    pub(crate) async fn read(
+        &self,
+        deadline: Deadline,
+        pick: impl Fn(&Catalog) -> Vec<TokenId>,
+    ) -> Result<(Snapshot, Vec<Result<OAuthToken, Damaged>>), StoreError> {
+        let mut before = None;
+        loop {
+            let snapshot = self.fresh(deadline).await?;
+            let ids = pick(&snapshot.catalog);
+            let catalog = &snapshot.catalog;
+            let reads: Vec<_> =
+                ids.into_iter().map(|id| self.load(catalog, id, deadline).boxed()).collect();
+            let reads: Vec<_> = stream::iter(reads).buffered(AT_A_TIME).try_collect().await?;
+            // What is not there was removed by a later change, if there is one.
+            if reads.iter().all(Result::is_ok) || before == Some(snapshot.version) {
+                return Ok((snapshot, reads));
+            }
+            before = Some(snapshot.version);
+        }
+    }
+
+    /// The same, where each of the tokens must be had.
+    pub(crate) async fn read_all(
+        &self,
+        deadline: Deadline,
+        pick: impl Fn(&Catalog) -> Vec<TokenId>,
+    ) -> Result<(Snapshot, Vec<OAuthToken>), StoreError> {
+        let (snapshot, tokens) = self.read(deadline, pick).await?;
+        let tokens = tokens.into_iter().collect::<Result<_, _>>().map_err(|(_id, error)| error)?;
+        Ok((snapshot, tokens))
+    }
+
+    async fn load(
+        &self,
+        catalog: &Catalog,
+        id: TokenId,
+        deadline: Deadline,
+    ) -> Result<Result<OAuthToken, Damaged>, StoreError> {
+        let Some(secret) = catalog.secret(&id) else {
+            return Err(StoreError::new(StoreErrorKind::Corrupt, "the index names no such token"));
+        };
+        if let Some(token) = lock(&self.tokens).get(secret) {
+            return Ok(Ok(token.clone()));
+        }
+        let name = [TOKENS, secret];
+        let token = match self.kv.read::<Map<String, Value>>(&name, None, deadline).await {
+            Ok(Some(read)) => from_data(read.data),
+            Ok(None) => None,
+            Err(fault) if fault.error.kind() == StoreErrorKind::Corrupt => None,
+            Err(fault) => return Err(fault.harmless()),
+        };
+        match token.filter(|token| token.id() == Some(&id)) {
+            Some(token) => {
+                lock(&self.tokens).insert(secret.to_owned(), token.clone());
+                Ok(Ok(token))
+            }
+            None => {
+                let message = format!("the secret of token {id} is gone or cannot be read");
+                let error = StoreError::new(StoreErrorKind::Corrupt, message)
+                    .with_hint("delete the token and log in again");
+                Ok(Err((id, error)))
+            }
+        }
+    }
+
+    /// Makes a change: reads the tokens that `pick` names, lets `plan` decide, writes.
+    ///
+    /// It is made by a task of its own, and so to its end, also if nobody waits for it.
+    pub(crate) async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: Operation,
+        pick: impl Fn(&Catalog) -> Vec<TokenId> + Send + Sync + 'static,
+        plan: impl Fn(&mut Draft) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let engine = Arc::clone(self);
+        let change = tokio::spawn(async move { engine.make(&pick, &plan).await });
+        let made = match change.await {
+            Ok(made) => made,
+            Err(error) => {
+                let message = "the runtime ended in the middle of a change";
+                Err(StoreError::new(StoreErrorKind::Other, message)
+                    .with_outcome(Outcome::Unknown)
+                    .with_source(error))
+            }
+        };
+        made.map_err(|error| error.during(operation))
+    }
+
+    async fn make<T>(
+        &self,
+        pick: &(impl Fn(&Catalog) -> Vec<TokenId> + Sync),
+        plan: &(impl Fn(&mut Draft) -> Result<T, StoreError> + Sync),
+    ) -> Result<T, StoreError> {
+        let deadline = self.deadline();
+        let busy = |who: &str| {
+            let message = format!("{who} changes the store again and again");
+            StoreError::new(StoreErrorKind::Busy, message).with_hint("try again")
+        };
+        let _turn = tokio::time::timeout(deadline.left(), self.changing.lock())
+            .await
+            .map_err(|_elapsed| busy("this process"))?;
+        let mut pauses = deadline.pauses();
+        loop {
+            let (snapshot, tokens) = self.read_all(deadline, pick).await?;
+            let mut draft = snapshot.catalog.draft(tokens)?;
+            let answer = plan(&mut draft)?;
+            let base = snapshot.version;
+            let change = random()?;
+            let count = Cell::new(0_usize);
+            let named = |id: &TokenId| {
+                count.update(|count| count + 1);
+                name(id, base, &format!("{change}{}", count.get()))
+            };
+            let Some(changes) = draft.finish(&change, named) else {
+                return Ok(answer);
+            };
+            if base == 0 {
+                // Empty first: a mount that is not what it should be shows here, before it is
+                // given a secret.
+                self.commit(0, &Catalog::default(), deadline).await?;
+                continue;
+            }
+            if let Commit::Done = self.carry_out(base, changes, deadline).await? {
+                return Ok(answer);
+            }
+            if !pauses.next(None).await {
+                return Err(busy("another process"));
+            }
+        }
+    }
+
+    /// New secrets, then the catalog, then what is not named any more.
+    async fn carry_out(
+        &self,
+        base: u64,
+        changes: Changes,
+        deadline: Deadline,
+    ) -> Result<Commit, StoreError> {
+        let Changes { catalog, writes, removes, .. } = changes;
+        let adding: Vec<_> =
+            writes.iter().map(|(name, token)| self.add(name, token, deadline).boxed()).collect();
+        let written = stream::iter(adding).buffer_unordered(AT_A_TIME).try_collect::<()>().await;
+        let committed = match written {
+            Ok(()) => self.commit(base, &catalog, deadline).await,
+            Err(error) => Err(error),
+        };
+        match &committed {
+            Ok(Commit::Done) => {
+                lock(&self.tokens).extend(writes);
+                self.learn(&Snapshot { version: base + 1, catalog: Arc::new(catalog) });
+                self.tidy(removes.iter().map(String::as_str)).await;
+                if !self.is_swept.swap(true, Ordering::Relaxed) {
+                    self.sweep(base + 1).await;
+                }
+            }
+            // Nobody knows whether the catalog names the new ones.
+            Err(error) if error.outcome() == Outcome::Unknown => {
+                self.is_swept.store(false, Ordering::Relaxed);
+            }
+            Ok(Commit::Lost) | Err(_) => {
+                self.tidy(writes.iter().map(|(name, _token)| name.as_str())).await;
+            }
+        }
+        committed
+    }
+
+    /// Writes a secret under a name that nobody else uses.
+    async fn add(
+        &self,
+        name: &str,
+        token: &OAuthToken,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let data = to_data(token);
+        let name = [TOKENS, name];
+        let mut pauses = deadline.pauses();
+        loop {
+            let fault = match self.kv.write(&name, &data, 0, deadline).await {
+                // It is at another version if an earlier try was made and not answered.
+                Ok(Written::Version(_) | Written::Mismatch) => return Ok(()),
+                Err(fault) if fault.error.kind() == StoreErrorKind::Full => {
+                    let message = "the token is larger than Vault takes";
+                    return Err(StoreError::new(StoreErrorKind::Invalid, message)
+                        .with_hint("raise max_entry_size in Vault's storage"));
+                }
+                Err(fault) => fault,
+            };
+            pauses.again(fault).await.map_err(Fault::harmless)?;
+        }
+    }
+
+    /// Writes the catalog over the version `base`; the moment a change is made.
+    ///
+    /// Where no answer came, the same is asked again: it is not done twice, and that it had been
+    /// done is seen by the name of the change.
+    async fn commit(
+        &self,
+        base: u64,
+        catalog: &Catalog,
+        deadline: Deadline,
+    ) -> Result<Commit, StoreError> {
+        let json = catalog.to_json()?;
+        let unknown = |error: StoreError| error.with_outcome(Outcome::Unknown);
+        let mut in_doubt = false;
+        let mut pauses = deadline.pauses();
+        loop {
+            let fault = match self.kv.write(INDEX, &json, base, deadline).await {
+                Ok(Written::Version(_)) => return Ok(Commit::Done),
+                Ok(Written::Mismatch) if !in_doubt => return Ok(Commit::Lost),
+                Ok(Written::Mismatch) => {
+                    let winner = self.kv.read::<Value>(INDEX, Some(base + 1), deadline).await;
+                    let winner = winner.map_err(|fault| unknown(fault.error))?;
+                    return match winner {
+                        Some(winner) if winner.data == json => Ok(Commit::Done),
+                        Some(_) => Ok(Commit::Lost),
+                        None => Err(unknown(StoreError::new(
+                            StoreErrorKind::Unavailable,
+                            "Vault did not answer, and others have changed the store since",
+                        ))),
+                    };
+                }
+                Err(fault) => fault,
+            };
+            let at_least = match fault.then {
+                Then::GiveUp if in_doubt => return Err(unknown(fault.error)),
+                Then::GiveUp => return Err(fault.error),
+                Then::TryAgain(at_least) => at_least,
+                Then::Doubt => {
+                    in_doubt = true;
+                    None
+                }
+            };
+            tracing::debug!(error = %fault.error, "writing the index again");
+            if !pauses.next(at_least).await {
+                return Err(if in_doubt { unknown(fault.error) } else { fault.harmless() });
+            }
+        }
+    }
+
+    /// Removes secrets that nobody names. What stays behind is swept later.
+    async fn tidy(&self, names: impl Iterator<Item = &str>) {
+        let deadline = self.deadline();
+        let names: Vec<&str> = names.collect();
+        for name in &names {
+            lock(&self.tokens).remove(*name);
+        }
+        let removing: Vec<_> =
+            names.into_iter().map(|name| self.remove(name, deadline).boxed()).collect();
+        let removed = stream::iter(removing).buffer_unordered(AT_A_TIME);
+        let removed: Vec<Result<(), Fault>> = removed.collect().await;
+        if let Some(fault) = removed.into_iter().find_map(Result::err) {
+            tracing::warn!(error = %fault.error, "old secrets stay in Vault until the next sweep");
+            self.is_swept.store(false, Ordering::Relaxed);
+        }
+    }
+
+    async fn remove(&self, name: &str, deadline: Deadline) -> Result<(), Fault> {
+        self.kv.remove(&[TOKENS, name], deadline).await
+    }
+
+    /// Removes what crashed processes left. `version` is one that the catalog has had.
+    async fn sweep(&self, version: u64) {
+        match self.left_over(self.deadline()).await {
+            Ok(names) => {
+                if !names.is_empty() {
+                    tracing::debug!(count = names.len(), version, "removing unused secrets");
+                    self.tidy(names.iter().map(String::as_str)).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "cannot look for unused secrets"),
+        }
+    }
+
+    /// Secrets that no catalog names or is going to name.
+    ///
+    /// The name of a secret says over which version of the catalog its own was to be written. Once
+    /// there is a later one, that cannot be done any more.
+    pub(crate) async fn left_over(&self, deadline: Deadline) -> Result<Vec<String>, StoreError> {
+        let mut names = self.kv.list(&[TOKENS], deadline).await.map_err(Fault::harmless)?;
+        let snapshot = self.fresh(deadline).await?;
+        let used: HashSet<&str> = snapshot.catalog.secrets().collect();
+        names.retain(|name| {
+            !used.contains(name.as_str()) && base(name).is_some_and(|base| base < snapshot.version)
+        });
+        Ok(names)
+    }
+
+    /// Keeps what is newer, and forgets the tokens that are gone.
+    fn learn(&self, snapshot: &Snapshot) {
+        let mut known = lock(&self.known);
+        let mut tokens = lock(&self.tokens);
+        let used: HashSet<&str> = snapshot.catalog.secrets().collect();
+        tokens.retain(|secret, _token| used.contains(secret.as_str()));
+        *known = Some(snapshot.clone());
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("kv", &self.kv).finish_non_exhaustive()
+    }
+}
+
+/// Nothing that is done under these locks can be left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A name that nobody has used: whose token, over which catalog, and by which change.
+fn name(id: &TokenId, base: u64, change: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let id = id.as_str();
+    if id.len() <= 64 && id.bytes().all(is_plain) {
+        return format!("{id}.{base}.{change}");
+    }
+    // As much of it as can stand in a path, for people.
+    let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+    format!("x{id}.{base}.{change}")
+}
+
+/// The version of the catalog that is in a name.
+fn base(name: &str) -> Option<u64> {
+    name.rsplit('.').nth(1)?.parse().ok()
+}
+
+fn random() -> Result<String, StoreError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        StoreError::new(StoreErrorKind::Other, "the system gives no random numbers")
+            .with_source(error)
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The fields by the names of the SDKs' columns; absent ones are left out.
+fn to_data(token: &OAuthToken) -> Value {
+    let columns = token.expose_columns();
+    let fields = Field::ALL.into_iter().zip(columns);
+    let present = fields.filter_map(|(field, value)| Some((field, value?)));
+    let map = present.map(|(field, value)| (field.name().to_owned(), Value::from(&*value)));
+    Value::Object(map.collect())
+}
+
+/// `None` if it is no token.
+fn from_data(mut data: Map<String, Value>) -> Option<OAuthToken> {
+    let mut columns: [Option<String>; 10] = Default::default();
+    for field in Field::ALL {
+        columns[field as usize] = match data.remove(field.name()) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text),
+            Some(_) => return None,
+        };
+    }
+    OAuthToken::from_columns(columns).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_over_which_catalog_it_was_written() {
+        let id = |text: &str| TokenId::new(text).unwrap();
+        assert_eq!(name(&id("17"), 4, "ab"), "17.4.ab");
+        assert_eq!(name(&id("../a/b é"), 4, "ab"), "xab.4.ab");
+        assert_eq!(name(&id("."), 4, "ab"), "x.4.ab");
+        for text in ["17", "a.b.c", "/", ".."] {
+            assert_eq!(base(&name(&id(text), 42, "ab")), Some(42), "{text}");
+        }
+        assert_eq!((base("somebody's"), base("a.b")), (None, None));
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_was_written() {
+        let token = OAuthToken::builder().id("1").access_token("test-\u{0}\"é").build().unwrap();
+        let Value::Object(data) = to_data(&token) else { panic!("it is a map") };
+        assert_eq!(data.len(), 2);
+        assert_eq!(from_data(data), Some(token));
+    }
+}

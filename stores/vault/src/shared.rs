@@ -1,0 +1,131 @@
+//! Coordination across processes: compare-and-swap, leases, state, pages.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokenkeep_core::{
+    ChangeMark, Lease, LeaseAttempt, OAuthToken, Operation, Page, Replaced, SharedStore,
+    StateReplaced, StoreError, TokenId, TokenMeta, TokenState,
+};
+
+use crate::{
+    engine::INDEX,
+    error::Fault,
+    store::{VaultStore, one},
+};
+
+#[async_trait]
+impl SharedStore for VaultStore {
+    async fn replace_token(
+        &self,
+        expected: &OAuthToken,
+        token: &OAuthToken,
+        fence: Option<&Lease>,
+    ) -> Result<Replaced, StoreError> {
+        let (expected, token, fence) = (expected.clone(), token.clone(), fence.cloned());
+        let id = expected.id().cloned();
+        self.engine
+            .change(
+                Operation::ReplaceToken,
+                move |catalog| id.as_ref().map(|id| one(catalog, id)).unwrap_or_default(),
+                move |draft| draft.replace(&expected, &token, fence.as_ref()),
+            )
+            .await
+    }
+
+    async fn try_lease(
+        &self,
+        id: &TokenId,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<LeaseAttempt, StoreError> {
+        let (id, holder) = (id.clone(), holder.to_owned());
+        let (token, clock) = (id.clone(), Arc::clone(&self.engine.clock));
+        self.engine
+            .change(
+                Operation::Lease,
+                move |catalog| one(catalog, &token),
+                move |draft| draft.try_lease(&id, &holder, ttl, clock.now()),
+            )
+            .await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        let (lease, clock) = (lease.clone(), Arc::clone(&self.engine.clock));
+        self.engine
+            .change(
+                Operation::RenewLease,
+                |_| Vec::new(),
+                move |draft| Ok(draft.renew_lease(&lease, ttl, clock.now())),
+            )
+            .await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
+        let lease = lease.clone();
+        self.engine
+            .change(
+                Operation::ReleaseLease,
+                |_| Vec::new(),
+                move |draft| Ok(draft.release_lease(&lease)),
+            )
+            .await
+    }
+
+    async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
+        let read = async {
+            let deadline = self.engine.deadline();
+            let (snapshot, tokens) =
+                self.engine.read_all(deadline, |catalog| one(catalog, id)).await?;
+            tokens.first().map_or(Ok(None), |token| snapshot.catalog.state(token))
+        };
+        read.await.map_err(|error| error.during(Operation::State))
+    }
+
+    async fn replace_state(
+        &self,
+        id: &TokenId,
+        expected: Option<&TokenState>,
+        state: &TokenState,
+    ) -> Result<StateReplaced, StoreError> {
+        let (id, expected, state) = (id.clone(), expected.cloned(), state.clone());
+        let token = id.clone();
+        self.engine
+            .change(
+                Operation::ReplaceState,
+                move |catalog| one(catalog, &token),
+                move |draft| draft.replace_state(&id, expected.as_ref(), &state),
+            )
+            .await
+    }
+
+    async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
+        let version = self.engine.kv.version(INDEX, self.engine.deadline()).await;
+        let version =
+            version.map_err(|fault: Fault| fault.harmless().during(Operation::ChangeMark))?;
+        Ok(ChangeMark::new(version.unwrap_or(0), 0))
+    }
+
+    async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
+        let read = async {
+            let (snapshot, tokens) = self
+                .engine
+                .read(self.engine.deadline(), |catalog| catalog.page(after, limit).0)
+                .await?;
+            let (_ids, next) = snapshot.catalog.page(after, limit);
+            let mut metas = Vec::with_capacity(tokens.len());
+            let mut damage = Vec::new();
+            for token in tokens {
+                match token {
+                    Ok(token) => {
+                        let state = snapshot.catalog.state(&token).unwrap_or_default();
+                        metas.extend(TokenMeta::of(&token, state));
+                    }
+                    Err((_id, error)) => damage.push(error.to_string()),
+                }
+            }
+            Ok(Page::new(metas, next).with_damage(damage))
+        };
+        read.await.map_err(|error: StoreError| error.during(Operation::Page))
+    }
+}
