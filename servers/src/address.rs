@@ -39,6 +39,7 @@ impl Address {
             Kind::MariaDb | Kind::Galera => "root",
             Kind::Postgres | Kind::PostgresPair => "postgres",
             Kind::Redis | Kind::RedisCluster | Kind::RedisSentinel => "default",
+            Kind::Moto => "",
         };
         Self {
             scheme: kind.scheme().to_owned(),

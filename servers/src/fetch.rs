@@ -1,4 +1,4 @@
-//! Gets what is missing out of Debian packages, without installing any.
+//! Gets what is missing out of packages, without installing any.
 
 use std::{
     collections::BTreeSet,
@@ -9,27 +9,31 @@ use std::{
 };
 
 use crate::{
-    Kind, Missing,
+    Kind, Missing, moto,
     program::{self, Program},
 };
 
-/// Unpacks what servers of these kinds take and this machine lacks under `target/servers/prefix`.
-/// It needs no root, and nothing outside of that directory is changed. Returns the packages.
+/// Gets what servers of these kinds take and this machine lacks: out of Debian packages, unpacked
+/// under `target/servers/prefix`, and of Python's, in `target/servers/venv`. It needs no root, and
+/// nothing outside of these directories is changed. Returns the packages.
 ///
 /// # Errors
 ///
-/// What is missing, if there are no Debian packages here or they are out of reach.
+/// What is missing, if packages are out of reach; what could be had was fetched.
 pub fn fetch(kinds: &[Kind]) -> Result<Vec<String>, Missing> {
     // Others may be at it.
-    fs::create_dir_all(program::below_target(""))?;
-    let lock = fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(program::below_target("fetch.lock"))?;
-    lock.lock()?;
+    let _lock = program::lock("fetch.lock")?;
+    let debian = debian(kinds);
+    let python = if kinds.contains(&Kind::Moto) { moto::fetch()? } else { None };
+    let mut packages = debian?;
+    packages.extend(python.map(str::to_owned));
+    Ok(packages)
+}
+
+fn debian(kinds: &[Kind]) -> Result<Vec<String>, Missing> {
     let lacking: BTreeSet<&str> = kinds
         .iter()
+        .filter(|kind| **kind != Kind::Moto)
         .flat_map(|kind| kind.needs())
         .filter(|(program, package)| Program::find(program, package).is_err())
         .map(|(_program, package)| *package)

@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-use crate::{mariadb, postgres, redis};
+use crate::{mariadb, moto, postgres, redis};
 
 /// What kind of server, or of several that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,11 +22,13 @@ pub enum Kind {
     /// A Redis master, its replica, and three sentinels, which know the master by the name
     /// `tokenkeep` and take no password.
     RedisSentinel,
+    /// moto, which stands in for AWS. It takes any keys.
+    Moto,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::MariaDb,
         Self::Galera,
         Self::Postgres,
@@ -34,6 +36,7 @@ impl Kind {
         Self::Redis,
         Self::RedisCluster,
         Self::RedisSentinel,
+        Self::Moto,
     ];
 
     /// As it is called on the command line: `mariadb`, `postgres-pair`.
@@ -47,6 +50,7 @@ impl Kind {
             Self::Redis => "redis",
             Self::RedisCluster => "redis-cluster",
             Self::RedisSentinel => "redis-sentinel",
+            Self::Moto => "moto",
         }
     }
 
@@ -61,13 +65,17 @@ impl Kind {
             Self::Redis => "TOKENKEEP_TEST_REDIS",
             Self::RedisCluster => "TOKENKEEP_TEST_REDIS_CLUSTER",
             Self::RedisSentinel => "TOKENKEEP_TEST_REDIS_SENTINEL",
+            Self::Moto => "TOKENKEEP_TEST_MOTO",
         }
     }
 
     /// Whether tests share it. The others have nodes to be killed, and a test starts its own.
     #[must_use]
     pub const fn is_shared(self) -> bool {
-        matches!(self, Self::MariaDb | Self::Postgres | Self::Redis | Self::RedisCluster)
+        matches!(
+            self,
+            Self::MariaDb | Self::Postgres | Self::Redis | Self::RedisCluster | Self::Moto
+        )
     }
 
     /// The programs and libraries that it takes, each with its Debian package; those that tests
@@ -79,6 +87,7 @@ impl Kind {
             Self::Postgres => postgres::NEEDS,
             Self::PostgresPair => postgres::PAIR_NEEDS,
             Self::Redis | Self::RedisCluster | Self::RedisSentinel => redis::NEEDS,
+            Self::Moto => moto::NEEDS,
         }
     }
 
@@ -88,6 +97,7 @@ impl Kind {
             Self::MariaDb | Self::Galera => "mysql",
             Self::Postgres | Self::PostgresPair => "postgres",
             Self::Redis | Self::RedisCluster | Self::RedisSentinel => "redis",
+            Self::Moto => "http",
         }
     }
 }

@@ -12,6 +12,7 @@ mod fetch;
 mod kind;
 mod mariadb;
 mod missing;
+mod moto;
 mod node;
 mod place;
 mod port;

@@ -58,6 +58,8 @@ pub(crate) fn start_galera(extra: &[&str]) -> Result<Server, Missing> {
     let members = ports.each_ref().map(|ports| format!("127.0.0.1:{}", ports.group.number));
     let mut common = vec!["--wsrep-on=ON".into(), option("wsrep-provider", galera.path())];
     common.push(format!("--wsrep-cluster-address=gcomm://{}", members.join(",")).into());
+    // A node of another cluster that happens on one of these ports is not let in.
+    common.push(format!("--wsrep-cluster-name=tokenkeep-{}", ports[0].group.number).into());
     common.extend(["--wsrep-sst-method=rsync", "--binlog-format=ROW"].map(OsString::from));
     common.extend(extra.iter().map(OsString::from));
     let mut nodes = Vec::new();

@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,6 +19,15 @@ pub(crate) fn prefix() -> PathBuf {
 pub(crate) fn below_target(name: &str) -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).join("target/servers").join(name)
+}
+
+/// A lock between processes, until it is dropped.
+pub(crate) fn lock(name: &str) -> io::Result<fs::File> {
+    fs::create_dir_all(below_target(""))?;
+    let mut options = fs::File::options();
+    let file = options.create(true).truncate(false).write(true).open(below_target(name))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// A command that runs a program that comes with the servers, a client say, of the Debian package
@@ -55,6 +64,8 @@ impl Program {
         let ours = ours.chain(postgres(&prefix().join("usr/lib/postgresql")));
         let others = postgres(Path::new("/usr/lib/postgresql")).into_iter();
         let others = others.chain(on_path()).chain(["/usr/lib/galera".into()]);
+        // What pip has installed comes with Python's own libraries.
+        let others = [below_target("venv/bin")].into_iter().chain(others);
         ours.map(|directory| (directory, true))
             .chain(others.map(|directory| (directory, false)))
             .map(|(directory, is_ours)| Self { path: directory.join(name), is_ours })

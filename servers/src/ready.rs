@@ -27,6 +27,11 @@ pub(crate) fn redis_says(port: u16, command: &str, wanted: &str) -> bool {
     all(port, hello.as_bytes()).is_ok_and(|said| said.contains(wanted))
 }
 
+/// It answers HTTP requests.
+pub(crate) fn http(port: u16) -> bool {
+    answer(port, b"GET / HTTP/1.0\r\n\r\n").is_ok_and(|said| said.starts_with(b"HTTP/1."))
+}
+
 /// The same of a sentinel, which asks for no password.
 pub(crate) fn sentinel_says(port: u16, command: &str, wanted: &str) -> bool {
     all(port, format!("{command}\r\n").as_bytes()).is_ok_and(|said| said.contains(wanted))

@@ -1,9 +1,13 @@
-use std::{io, path::Path};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
 use crate::{
-    Address, Kind, Missing, mariadb,
+    Address, Kind, Missing, mariadb, moto,
     node::{Node, start_all, until},
     place::Place,
     postgres,
@@ -22,6 +26,7 @@ pub struct Server {
     // Dropped in this order: the place ends the processes, then they are waited for.
     place: Place,
     nodes: Vec<Node>,
+    ready_in: Duration,
 }
 
 /// Starts servers of a kind on ports and in a directory of their own, and waits until they answer.
@@ -38,8 +43,10 @@ pub fn start(kind: Kind) -> Result<Server, Missing> {
 /// # Errors
 ///
 /// What is missing, or how they failed.
+#[expect(clippy::disallowed_methods, reason = "shows how long it took, nothing depends on it")]
 pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
-    match kind {
+    let began = Instant::now();
+    let server = match kind {
         Kind::MariaDb => mariadb::start(extra),
         Kind::Galera => mariadb::start_galera(extra),
         Kind::Postgres => postgres::start(extra),
@@ -47,7 +54,9 @@ pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
         Kind::Redis => redis::start(extra),
         Kind::RedisCluster => redis::start_cluster(extra),
         Kind::RedisSentinel => redis::start_sentinel(extra),
-    }
+        Kind::Moto => moto::start(extra),
+    }?;
+    Ok(Server { ready_in: began.elapsed(), ..server })
 }
 
 /// What this machine lacks for servers of a kind, if it lacks something.
@@ -66,7 +75,7 @@ impl Server {
     /// Nodes that answer already.
     pub(crate) fn of(kind: Kind, place: Place, nodes: Vec<Node>) -> Self {
         let addresses = nodes.iter().map(|node| node.address().clone()).collect();
-        Self { kind, addresses, place, nodes }
+        Self { kind, addresses, place, nodes, ready_in: Duration::ZERO }
     }
 
     /// What kind they are of.
@@ -94,6 +103,12 @@ impl Server {
         self.place.keep()?;
         self.nodes.iter_mut().for_each(Node::leave);
         Ok(())
+    }
+
+    /// How long they took to answer.
+    #[must_use]
+    pub const fn ready_in(&self) -> Duration {
+        self.ready_in
     }
 
     /// Kills a node at once (SIGKILL), with all its processes, and waits until it is gone.

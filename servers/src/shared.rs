@@ -4,10 +4,10 @@ use std::{
     env, fs, io,
     io::Write as _,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::{Address, Kind, Missing, place, program, start};
+use crate::{Address, Kind, Missing, Server, place, program};
 
 /// The servers of a kind that all tests share, one address a node: those that the
 /// [variable](Kind::variable) names, or else those that `cargo xtask servers up` started.
@@ -45,13 +45,22 @@ pub struct Shared {
     directory: PathBuf,
 }
 
+/// Keeps others from starting or ending shared servers, until it is dropped.
+///
+/// # Errors
+///
+/// If the file that it is cannot be made.
+pub fn lock() -> io::Result<fs::File> {
+    program::lock("servers.lock")
+}
+
 /// What [`Kind::variable`] says for servers at these addresses.
 #[must_use]
 pub fn value(addresses: &[Address]) -> String {
     addresses.iter().map(Address::to_variable).collect::<Vec<_>>().join(" ")
 }
 
-/// The shared servers of a kind that [`up`] started and that still run.
+/// The shared servers of a kind that were [left](share) here and that still run.
 #[must_use]
 pub fn running(kind: Kind) -> Option<Shared> {
     let shared = Shared::parse(kind, &fs::read_to_string(record(kind)).ok()?)?;
@@ -59,24 +68,18 @@ pub fn running(kind: Kind) -> Option<Shared> {
     shared.processes.iter().all(|process| inhabitants.contains(process)).then_some(shared)
 }
 
-/// Starts the shared servers of a kind, unless they run. They stay until [`down`].
+/// Leaves servers to all tests, until [`down`].
 ///
 /// # Errors
 ///
-/// What is missing, or how they failed.
-#[expect(clippy::disallowed_methods, reason = "shows how long it took, nothing depends on it")]
-pub fn up(kind: Kind) -> Result<Shared, Missing> {
-    if let Some(shared) = running(kind) {
-        return Ok(shared);
-    }
-    down(kind)?;
-    let began = Instant::now();
-    let server = start(kind)?;
+/// What keeps it from being recorded; the servers end then.
+pub fn share(server: Server) -> io::Result<Shared> {
+    let kind = server.kind();
     let shared = Shared {
         kind,
         addresses: server.nodes().to_vec(),
         processes: server.processes(),
-        ready_in: began.elapsed(),
+        ready_in: server.ready_in(),
         directory: server.directory().to_owned(),
     };
     // Written first: what is not recorded must not stay.

@@ -3,10 +3,7 @@
 use std::{panic, thread};
 
 use anyhow::{Result, bail};
-use tokenkeep_servers::{
-    Kind, Missing, Server,
-    shared::{self, Shared},
-};
+use tokenkeep_servers::{Kind, Missing, Server, shared};
 
 /// Starts, ends, shows or fetches servers.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -22,12 +19,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     match verb.as_str() {
         "up" => up(&of(Kind::is_shared)),
         "status" => {
-            let running: Vec<_> =
-                of(|_kind| true).into_iter().filter_map(shared::running).collect();
-            print!("{}", table(&running));
+            print!("{}", table(&of(|_kind| true)));
             Ok(())
         }
         "down" => {
+            let _lock = shared::lock()?;
             for kind in of(|_kind| true) {
                 if shared::down(kind)? {
                     println!("{kind} is down");
@@ -47,17 +43,25 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn up(kinds: &[Kind]) -> Result<()> {
-    let results = at_once(kinds, shared::up);
-    let up: Vec<Shared> = results.iter().filter_map(|(_, result)| result.clone().ok()).collect();
-    print!("{}", table(&up));
+    let _lock = shared::lock()?;
+    let lacking: Vec<Kind> =
+        kinds.iter().copied().filter(|kind| shared::running(*kind).is_none()).collect();
+    let started = at_once(&lacking, |kind| {
+        shared::down(kind)?;
+        tokenkeep_servers::start(kind)
+    });
     let mut faults = Vec::new();
-    for (kind, result) in results {
-        let Err(missing) = result else { continue };
-        println!("{kind}: {missing}");
-        if missing.is_fault() {
-            faults.push(kind.name());
+    // All have answered or failed: before that, an interrupted `up` leaves nothing behind.
+    for (kind, started) in started {
+        match started.and_then(|server| Ok(shared::share(server)?)) {
+            Ok(_shared) => {}
+            Err(missing) => {
+                println!("{kind}: {missing}");
+                faults.extend(missing.is_fault().then_some(kind.name()));
+            }
         }
     }
+    print!("{}", table(kinds));
     if faults.is_empty() { Ok(()) } else { bail!("did not start: {}", faults.join(", ")) }
 }
 
@@ -77,9 +81,10 @@ fn at_once<T: Send>(kinds: &[Kind], what: impl Fn(Kind) -> T + Sync) -> Vec<(Kin
     })
 }
 
-fn table(servers: &[Shared]) -> String {
+/// Those of these kinds that run.
+fn table(kinds: &[Kind]) -> String {
     let mut text = String::new();
-    for server in servers {
+    for server in kinds.iter().filter_map(|kind| shared::running(*kind)) {
         for (address, process) in server.addresses.iter().zip(&server.processes) {
             text.push_str(&format!(
                 "{:<15} {:<56} process {process:<8} ready in {} ms\n",
@@ -111,7 +116,7 @@ impl ForTests {
         let mut this = Self { variables: Vec::new(), missing: Vec::new(), servers: Vec::new() };
         let mut lacking = Vec::new();
         for kind in Kind::ALL {
-            match shared::shared(kind) {
+            match shared(kind) {
                 Ok(addresses) => this.variables.push((kind.variable(), shared::value(&addresses))),
                 Err(missing) if missing.is_fault() => this.missing.push((kind, missing)),
                 Err(_not_yet) if kind.is_shared() => lacking.push(kind),

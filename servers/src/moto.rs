@@ -1,0 +1,63 @@
+//! moto, which stands in for AWS: DynamoDB, Secrets Manager, STS.
+
+use std::{ffi::OsString, process::Command};
+
+use crate::{
+    Address, Kind, Missing, Server,
+    node::{Node, Plan, prepare},
+    place::Place,
+    port::Port,
+    program::{self, Program},
+    ready,
+};
+
+pub(crate) const NEEDS: &[(&str, &str)] = &[("moto_server", "moto[server] of PyPI")];
+
+/// The version that is fetched.
+const VERSION: &str = "moto[server]>=5.2,<6";
+
+/// It takes one request at a time: its transactions are not isolated from each other.
+const PROGRAM: &str = "\
+import sys, threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+moto, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+def one_at_a_time(environ, start_response):
+    with turn:
+        return list(moto(environ, start_response))
+run_simple('127.0.0.1', int(sys.argv[1]), one_at_a_time, threaded=True)
+";
+
+pub(crate) fn start(extra: &[&str]) -> Result<Server, Missing> {
+    let [_moto] = program::all::<1>(NEEDS)?;
+    let python = Program::find("python3", "python3")?;
+    let place = Place::new()?;
+    let directory = place.make("moto")?;
+    let claim = Port::claim()?;
+    let port = claim.number;
+    let mut arguments: Vec<OsString> =
+        ["-c", PROGRAM, &port.to_string()].map(OsString::from).into();
+    arguments.extend(extra.iter().map(OsString::from));
+    let node = Node::new(Plan {
+        address: Address::local(Kind::Moto, port).without_password(),
+        program: python,
+        arguments,
+        directory,
+        ports: vec![claim],
+        ready: Box::new(move || ready::http(port)),
+    });
+    Server::start(Kind::Moto, place, vec![node])
+}
+
+/// Installs it in a virtual environment under `target/servers/venv`, unless it is there.
+pub(crate) fn fetch() -> Result<Option<&'static str>, Missing> {
+    let Some(missing) = crate::missing(Kind::Moto) else { return Ok(None) };
+    let venv = program::below_target("venv");
+    // What keeps it from being installed is that this machine does not have it.
+    let absent = |error: Missing| Missing::absent(format!("{missing}: {error}"));
+    prepare(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(absent)?;
+    let mut install = Command::new(venv.join("bin/pip"));
+    prepare(install.args(["install", "--quiet", "--disable-pip-version-check", VERSION]))
+        .map_err(absent)?;
+    Ok(Some(VERSION))
+}
