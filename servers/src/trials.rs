@@ -5,14 +5,19 @@ use std::{
     env,
     process::ExitCode,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tokio::task::JoinError;
 
 use crate::{Address, Kind, Missing, Server, shared, start};
 
 /// Set to `all`, it turns a test that cannot run here into a failure.
 const REQUIRE: &str = "TOKENKEEP_REQUIRE";
+
+/// How long a test may take before it counts as stuck.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The tests of a test program with `harness = false`.
 ///
@@ -50,7 +55,7 @@ impl Trials {
     ) -> Self {
         self.trials.push(Trial::ignorable_test(name, move || match shared(kind) {
             Ok(addresses) => run(test(addresses)).map(|()| Completion::Completed),
-            Err(missing) => without(&missing),
+            Err(missing) => without(&missing, is_required()),
         }));
         self
     }
@@ -67,7 +72,7 @@ impl Trials {
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             match start(kind) {
                 Ok(server) => run(test(server)).map(|()| Completion::Completed),
-                Err(missing) => without(&missing),
+                Err(missing) => without(&missing, is_required()),
             }
         }));
         self
@@ -86,9 +91,12 @@ impl std::fmt::Debug for Trials {
     }
 }
 
-fn without(missing: &Missing) -> Result<Completion, Failed> {
-    let required = env::var_os(REQUIRE).is_some_and(|value| value == "all");
-    if required || missing.is_fault() {
+fn is_required() -> bool {
+    env::var_os(REQUIRE).is_some_and(|value| value == "all")
+}
+
+fn without(missing: &Missing, is_required: bool) -> Result<Completion, Failed> {
+    if is_required || missing.is_fault() {
         return Err(Failed::from(missing));
     }
     Ok(Completion::ignored_with(missing))
@@ -97,10 +105,15 @@ fn without(missing: &Missing) -> Result<Completion, Failed> {
 fn run(test: impl Future<Output = ()> + Send + 'static) -> Result<(), Failed> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    let joined = runtime.block_on(runtime.spawn(test));
-    joined.map_err(|error| match error.try_into_panic() {
-        Ok(panic) => Failed::from(said(&*panic)),
-        Err(error) => Failed::from(error),
+    runtime.block_on(async {
+        match tokio::time::timeout(LIMIT, tokio::spawn(test))
+            .await?
+            .map_err(JoinError::try_into_panic)
+        {
+            Ok(()) => Ok(()),
+            Err(Ok(panic)) => Err(Failed::from(said(&*panic))),
+            Err(Err(error)) => Err(Failed::from(error)),
+        }
     })
 }
 
@@ -108,4 +121,32 @@ fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panicked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_ignored_unless_it_is_required_or_at_fault() {
+        let absent = Missing::absent("no server here");
+        let skipped = without(&absent, false).unwrap();
+        assert!(
+            matches!(&skipped, Completion::Ignored { reason: Some(why) } if why == "no server here")
+        );
+        assert!(without(&absent, true).is_err());
+        assert!(without(&Missing::fault("it did not start"), false).is_err());
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_its_message() {
+        run(async {}).unwrap();
+        let failed = run(async { panic!("a test of panics: {}", 42) }).unwrap_err();
+        assert_eq!(failed.message(), Some("a test of panics: 42"));
+        let failed = run(async {
+            let child = tokio::spawn(async { panic!("a test of panics in a task") });
+            child.await.unwrap();
+        });
+        assert!(failed.unwrap_err().message().is_some_and(|message| message.contains("in a task")));
+    }
 }
