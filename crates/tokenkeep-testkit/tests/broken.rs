@@ -290,6 +290,7 @@ fn showing_one_mark_for_ever() {
             "a_change_of_state_changes_the_mark",
             "a_change_of_a_lease_changes_the_mark",
             "each_of_many_quick_changes_changes_the_mark",
+            "a_change_by_another_instance_changes_the_mark",
             "crowding_readers_who_trust_the_mark_read_nothing_stale",
         ],
     );
