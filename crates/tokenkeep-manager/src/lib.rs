@@ -31,6 +31,7 @@ mod builder;
 mod error;
 mod event;
 mod flight;
+mod freshness;
 mod handle;
 mod keeper;
 mod live;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::{
     LiveToken, ManagerError, ManagerErrorKind, RefreshReason, TokenManager,
     flight::{Ended, Flight},
-    live::Freshness,
+    freshness::Freshness,
     memory::Memory,
     refresh,
 };
