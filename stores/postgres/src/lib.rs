@@ -1,0 +1,26 @@
+#![doc = include_str!("../docs.md")]
+#![forbid(unsafe_code)]
+
+mod beside;
+mod bulk;
+mod config;
+mod connection;
+mod error;
+mod layout;
+mod listing;
+mod marker;
+mod notify;
+mod pool;
+mod rows;
+mod schema;
+mod shared;
+mod store;
+mod tls;
+mod transaction;
+mod url;
+mod writes;
+
+pub use self::{
+    config::{PostgresConfig, Tls},
+    store::PostgresStore,
+};
