@@ -1,0 +1,22 @@
+#![doc = include_str!("../docs.md")]
+#![forbid(unsafe_code)]
+
+mod batch;
+mod bulk;
+mod change;
+mod config;
+mod connection;
+mod error;
+mod inspect;
+mod keys;
+mod link;
+mod listing;
+mod primary;
+mod rows;
+mod script;
+mod shared;
+mod store;
+mod tls;
+mod url;
+
+pub use self::{config::RedisConfig, inspect::Inspection, store::RedisStore, tls::Tls};

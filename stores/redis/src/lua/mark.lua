@@ -1,0 +1,2 @@
+-- Answers the store's mark.
+return mark()
