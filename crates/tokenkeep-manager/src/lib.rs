@@ -34,6 +34,7 @@ mod flight;
 mod freshness;
 mod handle;
 mod keeper;
+mod known;
 mod live;
 mod login;
 mod look;
