@@ -7,7 +7,7 @@ use tokenkeep_core::{
     BulkStore, Catalog, Entries, Entry, OAuthToken, Operation, StoreError, TokenId,
 };
 
-use crate::VaultStore;
+use crate::store::{Listed, VaultStore};
 
 #[async_trait]
 impl BulkStore for VaultStore {
@@ -16,25 +16,14 @@ impl BulkStore for VaultStore {
         after: Option<&TokenId>,
         limit: usize,
     ) -> Result<Entries, StoreError> {
-        let limit = limit.max(1);
         let read = async {
-            let (snapshot, tokens) = self
-                .engine
-                .read(self.engine.deadline(), |catalog| catalog.page(after, limit).0)
-                .await?;
-            let (_ids, next) = snapshot.catalog.page(after, limit);
-            let mut entries = Vec::with_capacity(tokens.len());
-            let mut damage = Vec::new();
-            for token in tokens {
-                match token {
-                    Ok(token) => {
-                        let state = snapshot.catalog.state(&token).unwrap_or_default();
-                        entries.push(Entry::new(token).with_state(state));
-                    }
-                    Err((_id, error)) => damage.push(error.to_string()),
-                }
-            }
-            Ok(Entries::new(entries, next).with_damage(damage))
+            let listed = self.list(after, limit.max(1)).await?;
+            let Listed { snapshot, tokens, next, damage } = listed;
+            let entry = |token: OAuthToken| {
+                let state = snapshot.catalog.state(&token).unwrap_or_default();
+                Entry::new(token).with_state(state)
+            };
+            Ok(Entries::new(tokens.into_iter().map(entry).collect(), next).with_damage(damage))
         };
         read.await.map_err(|error: StoreError| error.during(Operation::GetTokens))
     }

@@ -316,7 +316,9 @@ impl Engine {
                     let winner = self.kv.read::<Value>(INDEX, Some(base + 1), deadline).await;
                     let winner = winner.map_err(|fault| unknown(fault.error))?;
                     return match winner {
-                        Some(winner) if winner.data == json => Ok(Commit::Done),
+                        Some(winner) if winner.data["change"] == catalog.change() => {
+                            Ok(Commit::Done)
+                        }
                         Some(_) => Ok(Commit::Lost),
                         None => Err(unknown(StoreError::new(
                             StoreErrorKind::Unavailable,

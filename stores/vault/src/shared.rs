@@ -11,7 +11,7 @@ use tokenkeep_core::{
 use crate::{
     engine::INDEX,
     error::Fault,
-    store::{VaultStore, one},
+    store::{Listed, VaultStore, one},
 };
 
 #[async_trait]
@@ -108,23 +108,11 @@ impl SharedStore for VaultStore {
 
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
         let read = async {
-            let (snapshot, tokens) = self
-                .engine
-                .read(self.engine.deadline(), |catalog| catalog.page(after, limit).0)
-                .await?;
-            let (_ids, next) = snapshot.catalog.page(after, limit);
-            let mut metas = Vec::with_capacity(tokens.len());
-            let mut damage = Vec::new();
-            for token in tokens {
-                match token {
-                    Ok(token) => {
-                        let state = snapshot.catalog.state(&token).unwrap_or_default();
-                        metas.extend(TokenMeta::of(&token, state));
-                    }
-                    Err((_id, error)) => damage.push(error.to_string()),
-                }
-            }
-            Ok(Page::new(metas, next).with_damage(damage))
+            let Listed { snapshot, tokens, next, damage } = self.list(after, limit).await?;
+            let meta = |token: &OAuthToken| {
+                TokenMeta::of(token, snapshot.catalog.state(token).unwrap_or_default())
+            };
+            Ok(Page::new(tokens.iter().filter_map(meta).collect(), next).with_damage(damage))
         };
         read.await.map_err(|error: StoreError| error.during(Operation::Page))
     }

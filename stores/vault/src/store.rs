@@ -8,7 +8,10 @@ use tokenkeep_core::{
     matching,
 };
 
-use crate::{config::VaultConfig, engine::Engine};
+use crate::{
+    config::VaultConfig,
+    engine::{Engine, Snapshot},
+};
 
 /// Tokens in a KV version 2 secrets engine of HashiCorp Vault or OpenBao, one secret each.
 ///
@@ -27,6 +30,39 @@ impl VaultStore {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         VaultConfig::from_url(url)?.open().await
     }
+
+    /// The next at most `limit` tokens after `after`. Who begins is told what cannot be read of
+    /// all that is stored, for which all of it is read.
+    pub(crate) async fn list(
+        &self,
+        after: Option<&TokenId>,
+        limit: usize,
+    ) -> Result<Listed, StoreError> {
+        let pick = |catalog: &Catalog| {
+            let limit = if after.is_none() { usize::MAX } else { limit };
+            catalog.page(after, limit).0
+        };
+        let (snapshot, read) = self.engine.read(self.engine.deadline(), pick).await?;
+        let (ids, next) = snapshot.catalog.page(after, limit);
+        let (mut tokens, mut damage) = (Vec::with_capacity(ids.len()), Vec::new());
+        for token in read {
+            match token {
+                Ok(token) if token.id() <= ids.last() => tokens.push(token),
+                Ok(_later) => {}
+                Err((_id, error)) if after.is_none() => damage.push(error.to_string()),
+                Err(_told_before) => {}
+            }
+        }
+        Ok(Listed { snapshot, tokens, next, damage })
+    }
+}
+
+/// A page of tokens.
+pub(crate) struct Listed {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) tokens: Vec<OAuthToken>,
+    pub(crate) next: Option<TokenId>,
+    pub(crate) damage: Vec<String>,
 }
 
 #[async_trait]
