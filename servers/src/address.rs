@@ -15,7 +15,7 @@ pub(crate) const PASSWORD: &str = "test-password";
 pub struct Address {
     /// The scheme of [`url`](Self::url): `mysql`, `postgres`, `redis`.
     pub scheme: String,
-    /// `127.0.0.1`, unless the environment says otherwise.
+    /// `127.0.0.1`, unless the environment says otherwise. Of a message bus, the path of its socket.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -39,7 +39,7 @@ impl Address {
             Kind::MariaDb | Kind::Galera => "root",
             Kind::Postgres | Kind::PostgresPair => "postgres",
             Kind::Redis | Kind::RedisCluster | Kind::RedisSentinel => "default",
-            Kind::Moto => "",
+            Kind::Moto | Kind::SecretService => "",
         };
         Self {
             scheme: kind.scheme().to_owned(),
@@ -54,6 +54,12 @@ impl Address {
         }
     }
 
+    /// Of a message bus at a socket.
+    pub(crate) fn bus(socket: PathBuf) -> Self {
+        let host = socket.display().to_string();
+        Self { host, ..Self::local(Kind::SecretService, 0).without_password() }
+    }
+
     pub(crate) fn with_tls(self, port: u16, ca: PathBuf) -> Self {
         Self { tls_port: Some(port), ca: Some(ca), ..self }
     }
@@ -63,7 +69,8 @@ impl Address {
         Self { user, password, admin_user, admin_password, ..self }
     }
 
-    /// `scheme://user:password@host:port`, to which a database may be added: `{url}/name`.
+    /// `scheme://user:password@host:port`, to which a database may be added: `{url}/name`. Of a
+    /// message bus, `unix:path=…`.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_as(&self.user, &self.password)
@@ -77,6 +84,9 @@ impl Address {
 
     fn url_as(&self, user: &str, password: &str) -> String {
         let Self { scheme, host, port, .. } = self;
+        if scheme == Kind::SecretService.scheme() {
+            return format!("{scheme}:path={host}");
+        }
         if user.is_empty() {
             return format!("{scheme}://{host}:{port}");
         }
@@ -87,8 +97,10 @@ impl Address {
     pub(crate) fn to_variable(&self) -> String {
         let Ok(mut url) = Url::parse(&self.url()) else { return self.url() };
         let mut query = url.query_pairs_mut();
-        query.append_pair("admin_user", &self.admin_user);
-        query.append_pair("admin_password", &self.admin_password);
+        if !self.admin_user.is_empty() {
+            query.append_pair("admin_user", &self.admin_user);
+            query.append_pair("admin_password", &self.admin_password);
+        }
         if let Some(port) = self.tls_port {
             query.append_pair("tls_port", &port.to_string());
         }
@@ -102,6 +114,9 @@ impl Address {
     /// What is wrong with `text` is told without it: it may hold somebody's password.
     pub(crate) fn from_variable(kind: Kind, text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_error| "it is not a URL")?;
+        if let Some(socket) = url.path().strip_prefix("path=") {
+            return Ok(Self::bus(socket.into()));
+        }
         let host = url.host_str().ok_or("it has no host")?;
         let port = url.port().ok_or("it has no port")?;
         let mut address = Self::local(kind, port);
@@ -126,6 +141,9 @@ impl Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, host, port, user, tls_port, .. } = self;
+        if user.is_empty() {
+            return f.write_str(&self.url());
+        }
         write!(f, "{scheme}://{user}@{host}:{port}")?;
         if let Some(tls_port) = tls_port {
             write!(f, " (TLS {tls_port})")?;
@@ -145,6 +163,14 @@ mod tests {
         assert_eq!(read.url(), address.url());
         assert_eq!(read.admin_url(), address.admin_url());
         assert_eq!((read.tls_port, read.ca), (address.tls_port, address.ca));
+    }
+
+    #[test]
+    fn a_bus_survives_its_variable() {
+        let address = Address::bus("/x/bus".into());
+        assert_eq!(address.url(), "unix:path=/x/bus");
+        let read = Address::from_variable(Kind::SecretService, &address.to_variable()).unwrap();
+        assert_eq!(read.url(), address.url());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-use crate::{mariadb, moto, postgres, redis};
+use crate::{mariadb, moto, postgres, redis, secret_service};
 
 /// What kind of server, or of several that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,11 +24,13 @@ pub enum Kind {
     RedisSentinel,
     /// moto, which stands in for AWS. It takes any keys.
     Moto,
+    /// gnome-keyring on a message bus of its own, with the keyring `login` open.
+    SecretService,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::MariaDb,
         Self::Galera,
         Self::Postgres,
@@ -37,6 +39,7 @@ impl Kind {
         Self::RedisCluster,
         Self::RedisSentinel,
         Self::Moto,
+        Self::SecretService,
     ];
 
     /// As it is called on the command line: `mariadb`, `postgres-pair`.
@@ -51,6 +54,7 @@ impl Kind {
             Self::RedisCluster => "redis-cluster",
             Self::RedisSentinel => "redis-sentinel",
             Self::Moto => "moto",
+            Self::SecretService => "secret-service",
         }
     }
 
@@ -66,6 +70,7 @@ impl Kind {
             Self::RedisCluster => "TOKENKEEP_TEST_REDIS_CLUSTER",
             Self::RedisSentinel => "TOKENKEEP_TEST_REDIS_SENTINEL",
             Self::Moto => "TOKENKEEP_TEST_MOTO",
+            Self::SecretService => "TOKENKEEP_TEST_SECRET_SERVICE",
         }
     }
 
@@ -74,7 +79,12 @@ impl Kind {
     pub const fn is_shared(self) -> bool {
         matches!(
             self,
-            Self::MariaDb | Self::Postgres | Self::Redis | Self::RedisCluster | Self::Moto
+            Self::MariaDb
+                | Self::Postgres
+                | Self::Redis
+                | Self::RedisCluster
+                | Self::Moto
+                | Self::SecretService
         )
     }
 
@@ -88,6 +98,7 @@ impl Kind {
             Self::PostgresPair => postgres::PAIR_NEEDS,
             Self::Redis | Self::RedisCluster | Self::RedisSentinel => redis::NEEDS,
             Self::Moto => moto::NEEDS,
+            Self::SecretService => secret_service::NEEDS,
         }
     }
 
@@ -98,6 +109,7 @@ impl Kind {
             Self::Postgres | Self::PostgresPair => "postgres",
             Self::Redis | Self::RedisCluster | Self::RedisSentinel => "redis",
             Self::Moto => "http",
+            Self::SecretService => "unix",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Real servers for tests: found or fetched, started on loopback, and gone afterwards.
 //!
-//! [`shared`] is a server that many tests use at a time, each with a database or a prefix of its
+//! [`shared()`] is a server that many tests use at a time, each with a database or a prefix of its
 //! own; `cargo xtask servers up` starts it, and `cargo xtask test` does for its time. [`start`] is
 //! one for a test that kills it. [`Trials`] runs tests that need either, and shows those that
 //! cannot run here as ignored, with the reason.
@@ -21,6 +21,7 @@ mod program;
 pub mod proxy;
 mod ready;
 mod redis;
+mod secret_service;
 mod server;
 pub mod shared;
 mod tls;

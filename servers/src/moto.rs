@@ -16,14 +16,26 @@ pub(crate) const NEEDS: &[(&str, &str)] = &[("moto_server", "moto[server] of PyP
 /// The version that is fetched.
 const VERSION: &str = "moto[server]>=5.2,<6";
 
-/// It takes one request at a time: its transactions are not isolated from each other.
+/// It takes one request at a time, because its transactions are not isolated from each other, and
+/// copies a table once a transaction rather than once for each of its items.
 const PROGRAM: &str = "\
-import sys, threading
+import copy, logging, sys, threading, types
+import moto.dynamodb.models as dynamodb
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
+copies = {}
+def deepcopy(value):
+    if not isinstance(value, dynamodb.Table):
+        return copy.deepcopy(value)
+    if id(value) not in copies:
+        copies[id(value)] = copy.deepcopy(value)
+    return copies[id(value)]
+dynamodb.copy = types.SimpleNamespace(copy=copy.copy, deepcopy=deepcopy)
+logging.getLogger('werkzeug').disabled = True
 moto, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
 def one_at_a_time(environ, start_response):
     with turn:
+        copies.clear()
         return list(moto(environ, start_response))
 run_simple('127.0.0.1', int(sys.argv[1]), one_at_a_time, threaded=True)
 ";

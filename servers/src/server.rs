@@ -12,7 +12,7 @@ use crate::{
     place::Place,
     postgres,
     program::Program,
-    redis,
+    redis, secret_service,
 };
 
 /// Servers of one kind that nobody else uses.
@@ -55,6 +55,7 @@ pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
         Kind::RedisCluster => redis::start_cluster(extra),
         Kind::RedisSentinel => redis::start_sentinel(extra),
         Kind::Moto => moto::start(extra),
+        Kind::SecretService => secret_service::start(extra),
     }?;
     Ok(Server { ready_in: began.elapsed(), ..server })
 }

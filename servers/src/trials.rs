@@ -46,7 +46,7 @@ impl Trials {
         self
     }
 
-    /// A test on the [shared] servers of a kind.
+    /// A test on the [shared](shared()) servers of a kind.
     pub fn needs<F: Future<Output = ()> + Send + 'static>(
         mut self,
         kind: Kind,

@@ -1,4 +1,9 @@
-//! The command-line clients that come with the servers, over TLS.
+//! Clients: the command-line ones that come with the servers, over TLS where there is TLS.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+};
 
 use tokenkeep_servers::{Address, program};
 
@@ -43,6 +48,36 @@ pub(crate) fn ask_sentinel(address: &Address, statement: &str) -> Result<String,
     let port = address.port.to_string();
     let arguments: Vec<&str> = ["-e", "-h", &address.host, "-p", &port].into();
     run("redis-cli", "redis-tools", &[arguments, statement.split(' ').collect()].concat())
+}
+
+/// A property of a collection of the Secret Service.
+pub(crate) fn bus(address: &Address, object: &str, property: &str) -> Result<String, String> {
+    let said = run(
+        "dbus-send",
+        "dbus-bin",
+        &[
+            &format!("--bus={}", address.url()),
+            "--print-reply=literal",
+            "--dest=org.freedesktop.secrets",
+            object,
+            "org.freedesktop.DBus.Properties.Get",
+            "string:org.freedesktop.Secret.Collection",
+            &format!("string:{property}"),
+        ],
+    )?;
+    Ok(said.split_whitespace().last().unwrap_or_default().to_owned())
+}
+
+/// The first line of the answer to a GET.
+pub(crate) fn http(address: &Address, path: &str) -> Result<String, String> {
+    let ask = || {
+        let mut stream = TcpStream::connect((address.host.as_str(), address.port))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    };
+    ask().map_err(|error: std::io::Error| error.to_string())
 }
 
 fn ca(address: &Address) -> String {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clients::{Client, mariadb, postgres, redis};
+use clients::{Client, bus, http, mariadb, postgres, redis};
 use tokenkeep_servers::{Kind, Server, Trials};
 
 const MARIADB: [&str; 4] = [
@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         .private(Kind::MariaDb, "mariadb", |server| async { one(server, mariadb, &MARIADB) })
         .private(Kind::Postgres, "postgres", |server| async { one(server, postgres, &POSTGRES) })
         .private(Kind::Redis, "redis", |server| async { one(server, redis, &REDIS) })
+        .private(Kind::SecretService, "secret_service", |server| async { keyring(server) })
+        .private(Kind::Moto, "moto", |server| async { moto(server) })
         .private(Kind::Galera, "galera", |server| async { several::galera(server) })
         .private(Kind::PostgresPair, "postgres_pair", |server| async { several::pair(server) })
         .private(Kind::RedisCluster, "redis_cluster", |server| async { several::cluster(server) })
@@ -67,6 +69,27 @@ fn one(mut server: Server, client: Client, statements: &[&str]) {
     server.pause(0);
     server.resume(0);
     assert!(is_there());
+}
+
+/// It answers requests; it has nothing to lose.
+fn moto(mut server: Server) {
+    let address = server.nodes()[0].clone();
+    assert_eq!(http(&address, "/moto-api/data.json").unwrap(), "HTTP/1.1 200 OK");
+    server.kill(0);
+    http(&address, "/moto-api/data.json").unwrap_err();
+    server.restart(0).unwrap();
+    assert_eq!(http(&address, "/moto-api/data.json").unwrap(), "HTTP/1.1 200 OK");
+}
+
+/// There is an open keyring, and it is when the service is back.
+fn keyring(mut server: Server) {
+    let address = server.nodes()[0].clone();
+    let is_locked = || bus(&address, "/org/freedesktop/secrets/aliases/default", "Locked");
+    assert_eq!(is_locked().unwrap(), "false");
+    server.kill(0);
+    is_locked().unwrap_err();
+    server.restart(0).unwrap();
+    assert_eq!(is_locked().unwrap(), "false");
 }
 
 /// How long others may take to notice that something is gone.
