@@ -176,6 +176,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod migrate;
 mod open;
 mod store_url;
 
