@@ -15,6 +15,10 @@ const SERVERS: &str = "tokenkeep-servers";
 const HEAVY: [&str; 7] =
     ["axum", "hyper", "native-tls", "openssl-sys", "reqwest", "rustls", "tokio"];
 const WEB: [&str; 6] = ["axum", "hyper", "native-tls", "openssl-sys", "reqwest", "rustls"];
+/// What the driver of a server must not bring either: servers, and TLS that is not ours.
+const FOREIGN: [&str; 4] = ["axum", "native-tls", "openssl-sys", "ring"];
+/// The stores that reach no server.
+const LOCAL: [&str; 2] = ["tokenkeep-store-file", "tokenkeep-store-sqlite"];
 
 /// Fails with every arrow that should not be there.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
@@ -24,7 +28,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     }
     wrong.extend(found(CORE, &["--all-features"], &HEAVY)?);
     for store in workspace.packages.iter().filter(|package| is_store(package)) {
-        wrong.extend(found(&store.name, &["--all-features"], &WEB)?);
+        let is_local = LOCAL.contains(&store.name.as_str());
+        let forbidden: &[&str] = if is_local { &WEB } else { &FOREIGN };
+        wrong.extend(found(&store.name, &["--all-features"], forbidden)?);
     }
     wrong.extend(found("tokenkeep", &[], &["axum"])?);
     if wrong.is_empty() { Ok(()) } else { bail!("wrong arrows:\n  {}", wrong.join("\n  ")) }
