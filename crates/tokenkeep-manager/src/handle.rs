@@ -74,7 +74,8 @@ impl TokenHandle {
             // Somebody may have read the rejected one from the store again.
             let fresh = self.0.fresh().filter(|live| live.access_token != *rejected);
             let now = self.0.manager.now();
-            let strike = if fresh.is_none() { memory.strike(rejected, life, now) } else { Ok(()) };
+            let strike =
+                if fresh.is_none() { memory.pauses.strike(rejected, life, now) } else { Ok(()) };
             (fresh, strike)
         };
         match fresh {

@@ -95,7 +95,7 @@ mod tests {
             let slots = manager.0.slots.lock().unwrap();
             Arc::clone(&slots.known[handles[0].id()].memory)
         };
-        memory.contents().failed(&error, manager.now());
+        memory.contents().pauses.failed(&error, manager.now());
         drop((handles, memory));
         assert_eq!(known(&manager), 1);
     }

@@ -118,7 +118,7 @@ async fn serve(
 
 /// Renews the token while the present one is served, unless that has just failed.
 fn refresh_ahead(slot: &Arc<Slot>) {
-    let too_soon = slot.memory.contents().is_put_off(slot.manager.now());
+    let too_soon = slot.memory.contents().pauses.is_put_off(slot.manager.now());
     if !too_soon && !slot.is_refreshing() {
         debug!(token = %slot.id, "renewing it before its end");
         // It goes on although nobody waits.

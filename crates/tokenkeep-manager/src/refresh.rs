@@ -248,13 +248,13 @@ impl<'a> Run<'a> {
         let now = self.slot.manager.now();
         let mut memory = self.slot.memory.contents();
         let Err(error) = result else {
-            memory.succeeded();
+            memory.pauses.succeeded();
             return result;
         };
         if self.want.can_wait() {
-            memory.put_off(&error, now);
+            memory.pauses.put_off(&error, now);
         } else if self.asked > 0 {
-            memory.failed(&error, now);
+            memory.pauses.failed(&error, now);
         }
         drop(memory);
         if self.asked > 0 {

@@ -124,7 +124,7 @@ pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), Manag
     }
     // A person who asks gets an answer.
     if want.reason != RefreshReason::Asked
-        && let Some(error) = slot.memory.contents().pause(now)
+        && let Some(error) = slot.memory.contents().pauses.pause(now)
     {
         return Err(error);
     }
