@@ -1,4 +1,8 @@
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, io,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+};
 
 use url::Url;
 
@@ -93,6 +97,22 @@ impl Address {
         format!("{scheme}://{user}:{password}@{host}:{port}")
     }
 
+    /// Where to connect to.
+    ///
+    /// # Errors
+    ///
+    /// If the host has no address.
+    pub fn socket(&self) -> io::Result<SocketAddr> {
+        let mut found = (self.host.as_str(), self.port).to_socket_addrs()?;
+        found.next().ok_or_else(|| io::Error::other(format!("{} has no address", self.host)))
+    }
+
+    /// The same server at another address: that of a [proxy](crate::proxy) in front of it.
+    #[must_use]
+    pub fn at(&self, socket: SocketAddr) -> Self {
+        Self { host: socket.ip().to_string(), port: socket.port(), ..self.clone() }
+    }
+
     /// As the environment variable has it: the URL, and the rest as its query.
     pub(crate) fn to_variable(&self) -> String {
         let Ok(mut url) = Url::parse(&self.url()) else { return self.url() };
@@ -163,6 +183,14 @@ mod tests {
         assert_eq!(read.url(), address.url());
         assert_eq!(read.admin_url(), address.admin_url());
         assert_eq!((read.tls_port, read.ca), (address.tls_port, address.ca));
+    }
+
+    #[test]
+    fn another_address_is_the_same_server() {
+        let address = Address::local(Kind::Postgres, 20_001);
+        let proxy = SocketAddr::from(([127, 0, 0, 1], 20_002));
+        assert_eq!(address.at(proxy).url(), address.url().replace("20001", "20002"));
+        assert_eq!(address.at(proxy).socket().unwrap(), proxy);
     }
 
     #[test]

@@ -4,6 +4,30 @@
 //! own; `cargo xtask servers up` starts it, and `cargo xtask test` does for its time. [`start`] is
 //! one for a test that kills it. [`Trials`] runs tests that need either, and shows those that
 //! cannot run here as ignored, with the reason.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use tokenkeep_servers::{
+//!     Kind, Trials,
+//!     proxy::{Fault, Proxy},
+//! };
+//!
+//! fn main() -> ExitCode {
+//!     Trials::new()
+//!         .needs(Kind::Postgres, "an_answer_is_lost", |addresses| async move {
+//!             let proxy = Proxy::start(addresses[0].socket().unwrap()).await.unwrap();
+//!             let address = addresses[0].at(proxy.address());
+//!             // Connect to `address`, and then:
+//!             proxy.set(Fault::CutAfter(1));
+//!         })
+//!         .private(Kind::Postgres, "a_server_dies", |mut server| async move {
+//!             server.kill(0);
+//!             server.restart(0).unwrap();
+//!         })
+//!         .run()
+//! }
+//! ```
 #![expect(clippy::print_stderr, reason = "for those who read what tests say")]
 
 mod account;

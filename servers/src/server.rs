@@ -45,6 +45,13 @@ pub fn start(kind: Kind) -> Result<Server, Missing> {
 /// What is missing, or how they failed.
 #[expect(clippy::disallowed_methods, reason = "shows how long it took, nothing depends on it")]
 pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
+    if !cfg!(target_os = "linux") {
+        let variable = kind.variable();
+        return Err(Missing::absent(format!("started on Linux only; name yours with {variable}")));
+    }
+    for helper in ["setsid", "setpriv"] {
+        Program::find(helper, "util-linux")?;
+    }
     let began = Instant::now();
     let server = match kind {
         Kind::MariaDb => mariadb::start(extra),

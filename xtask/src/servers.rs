@@ -135,6 +135,8 @@ impl ForTests {
                 Err(missing) => this.missing.push((kind, missing)),
             }
         }
+        let names: Vec<&str> = this.servers.iter().map(|server| server.kind().name()).collect();
+        eprintln!("servers started for these tests: {}", names.join(", "));
         this
     }
 

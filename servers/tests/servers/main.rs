@@ -7,11 +7,18 @@ mod several;
 
 use std::{
     process::ExitCode,
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
 use clients::{Client, bus, http, mariadb, postgres, redis};
 use tokenkeep_servers::{Kind, Server, Trials};
+
+/// How long others may take to notice that something is gone.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long nothing must happen.
+const QUIET: Duration = Duration::from_millis(200);
 
 const MARIADB: [&str; 4] = [
     "CREATE DATABASE tokenkeep_servers",
@@ -67,8 +74,12 @@ fn one(mut server: Server, client: Client, statements: &[&str]) {
     client(&stranger, read).unwrap_err();
 
     server.pause(0);
+    let (answer, answers) = mpsc::channel();
+    let read = (*read).to_owned();
+    thread::spawn(move || answer.send(client(&address, &read)));
+    answers.recv_timeout(QUIET).unwrap_err();
     server.resume(0);
-    assert!(is_there());
+    assert_eq!(answers.recv_timeout(LIMIT).unwrap().unwrap(), "42");
 }
 
 /// It answers requests; it has nothing to lose.
@@ -91,9 +102,6 @@ fn keyring(mut server: Server) {
     server.restart(0).unwrap();
     assert_eq!(is_locked().unwrap(), "false");
 }
-
-/// How long others may take to notice that something is gone.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks until the answer is as it should be.
 #[expect(clippy::disallowed_methods, reason = "other processes have no clock that could be moved")]
