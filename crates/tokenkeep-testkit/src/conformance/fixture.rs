@@ -103,6 +103,8 @@ pub struct Capabilities {
     pub shared: bool,
     /// The tokens can be moved many at a time; needs [`Space::open_bulk`].
     pub bulk_store: bool,
+    /// Each change mark is another one, because the store cannot see cheaply what others write.
+    pub marks_differ: bool,
     /// Which values the store may refuse because its format cannot hold them. Any other refusal is
     /// a failure.
     pub refuses: fn(Field, &str) -> bool,
@@ -122,6 +124,7 @@ impl Capabilities {
             processes: false,
             shared: false,
             bulk_store: false,
+            marks_differ: false,
             refuses: |_field, _value| false,
             bulk_tokens: 10_000,
             bulk_saves: 10_000,
@@ -150,6 +153,12 @@ impl Capabilities {
     #[must_use]
     pub const fn bulk_store(self) -> Self {
         Self { bulk_store: true, ..self }
+    }
+
+    /// Each change mark is another one, because the store cannot see cheaply what others write.
+    #[must_use]
+    pub const fn marks_differ(self) -> Self {
+        Self { marks_differ: true, ..self }
     }
 
     /// The store may refuse these values.

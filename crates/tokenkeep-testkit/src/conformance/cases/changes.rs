@@ -21,21 +21,25 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The marks that stores have shown, none of which may come again after a change.
-struct Marks<'a>(Vec<(&'a dyn SharedStore, Vec<ChangeMark>)>);
+struct Marks<'a> {
+    shown: Vec<(&'a dyn SharedStore, Vec<ChangeMark>)>,
+    /// Whether each is another one, whatever happens.
+    differ: bool,
+}
 
 impl<'a> Marks<'a> {
-    async fn of(stores: &[&'a dyn TokenStore]) -> Result<Self, Failure> {
-        let mut marks = Self(Vec::new());
+    async fn of(cx: &Context, stores: &[&'a dyn TokenStore]) -> Result<Self, Failure> {
+        let mut marks = Self { shown: Vec::new(), differ: cx.capabilities().marks_differ };
         for store in stores {
             let store = shared(*store)?;
-            marks.0.push((store, vec![store.change_mark().await?]));
+            marks.shown.push((store, vec![store.change_mark().await?]));
         }
         Ok(marks)
     }
 
     /// Fails unless the mark is a new one after `change`, for each of the stores.
     async fn check_changed(&mut self, change: &str) -> CaseResult {
-        for (store, shown) in &mut self.0 {
+        for (store, shown) in &mut self.shown {
             let mark = store.change_mark().await?;
             check!(!shown.contains(&mark), "after {change} the mark is one that was there before");
             shown.push(mark);
@@ -43,10 +47,15 @@ impl<'a> Marks<'a> {
         Ok(())
     }
 
-    /// Fails unless the mark is as it was.
+    /// Fails unless the mark is as it was, or another one where they always are.
     async fn check_same(&self) -> CaseResult {
-        for (store, shown) in &self.0 {
-            check_eq!(Some(&store.change_mark().await?), shown.last());
+        for (store, shown) in &self.shown {
+            let (mark, last) = (store.change_mark().await?, shown.last());
+            if self.differ {
+                check!(last != Some(&mark), "a mark came again: {mark:?}");
+            } else {
+                check_eq!(Some(&mark), last);
+            }
         }
         Ok(())
     }
@@ -135,7 +144,7 @@ async fn the_mark_stays_while_nothing_changes(cx: &Context) -> CaseResult {
     let (store, other) = (cx.open().await?, cx.open().await?);
     let id = id_of(&store.save_token(&full(ALICE)?).await?)?;
     update_state(shared(&*store)?, &id, |state| *state = super::state::sample()).await?;
-    let marks = Marks::of(&[&*store, &*other]).await?;
+    let marks = Marks::of(cx, &[&*store, &*other]).await?;
     for _ in 0..3 {
         marks.check_same().await?;
         for reader in [&store, &other] {
@@ -148,23 +157,23 @@ async fn the_mark_stays_while_nothing_changes(cx: &Context) -> CaseResult {
 
 async fn a_change_of_a_token_changes_the_mark(cx: &Context) -> CaseResult {
     let store = cx.open().await?;
-    change_tokens(&*store, &mut Marks::of(&[&*store]).await?).await
+    change_tokens(&*store, &mut Marks::of(cx, &[&*store]).await?).await
 }
 
 async fn a_change_of_state_changes_the_mark(cx: &Context) -> CaseResult {
     let store = cx.open().await?;
-    change_state(&*store, &mut Marks::of(&[&*store]).await?).await
+    change_state(&*store, &mut Marks::of(cx, &[&*store]).await?).await
 }
 
 async fn a_change_of_a_lease_changes_the_mark(cx: &Context) -> CaseResult {
     let store = cx.open().await?;
-    change_leases(cx, &*store, &mut Marks::of(&[&*store]).await?).await
+    change_leases(cx, &*store, &mut Marks::of(cx, &[&*store]).await?).await
 }
 
 async fn each_of_many_quick_changes_changes_the_mark(cx: &Context) -> CaseResult {
     let store = cx.open().await?;
     store.save_token(&full(ALICE)?).await?;
-    let mut marks = Marks::of(&[&*store]).await?;
+    let mut marks = Marks::of(cx, &[&*store]).await?;
     // They are of one length and follow each other faster than a file system's clock ticks.
     for number in 0..50 {
         store.save_token(&access(number % 2)?).await?;
@@ -175,7 +184,7 @@ async fn each_of_many_quick_changes_changes_the_mark(cx: &Context) -> CaseResult
 
 async fn a_change_by_another_instance_changes_the_mark(cx: &Context) -> CaseResult {
     let (one, two) = (cx.open().await?, cx.open().await?);
-    let mut marks = Marks::of(&[&*one, &*two]).await?;
+    let mut marks = Marks::of(cx, &[&*one, &*two]).await?;
     for writer in [&one, &two, &one, &two] {
         change_tokens(&**writer, &mut marks).await?;
         change_state(&**writer, &mut marks).await?;

@@ -1,0 +1,21 @@
+#![doc = include_str!("../docs.md")]
+#![forbid(unsafe_code)]
+
+mod address;
+mod beside;
+mod bulk;
+mod config;
+mod connect;
+mod error;
+mod layout;
+mod pages;
+mod rows;
+mod schema;
+mod server;
+mod shared;
+mod store;
+
+pub use self::{
+    config::{MysqlConfig, Tls},
+    store::MysqlStore,
+};

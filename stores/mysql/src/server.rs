@@ -1,0 +1,198 @@
+//! [`Server`]: connections to the database, how the tables there are laid out, and tries within a
+//! time limit.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use mysql_async::{Conn, Opts, Pool, prelude::Queryable};
+use tokenkeep_core::{Operation, Outcome, StoreError, StoreErrorKind};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{MysqlConfig, connect, error::Fault, layout::Layout, schema};
+
+/// A database on a server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) config: MysqlConfig,
+    pool: Connections,
+    layout: RwLock<Arc<Layout>>,
+    /// How many change marks have been shown.
+    pub(crate) marks: AtomicU64,
+}
+
+/// The driver's pool, whose own `Debug` shows the password.
+struct Connections(Pool);
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+/// Whether the statement that decides is under way: what is not known when time is up.
+#[derive(Debug, Default)]
+pub(crate) struct Decision(AtomicBool);
+
+impl Decision {
+    /// Waits for the answer to the statement that decides. If it does not come, whether the change
+    /// was made is not known.
+    pub(crate) async fn on<T>(
+        &self,
+        statement: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, Fault> {
+        self.0.store(true, Ordering::Relaxed);
+        let answer = statement.await;
+        self.0.store(false, Ordering::Relaxed);
+        answer.map_err(Fault::of_decision)
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Server {
+    /// Connects, and makes what is missing of the tables. A server that is not there is not waited
+    /// for.
+    pub(crate) async fn open(config: MysqlConfig) -> Result<Self, StoreError> {
+        let limit = config.timeout;
+        let opened = timeout(limit, async {
+            let first = connect::first(&config).await?;
+            let mut conn = first.conn;
+            let layout = loop {
+                match schema::prepare(&mut conn, &config.table).await {
+                    Ok(layout) => break layout,
+                    // Another process makes the tables at the same time.
+                    Err(Fault::Passing(error)) => tracing::debug!(%error, "preparing again"),
+                    Err(fault) => return Err(fault),
+                }
+            };
+            // It was told more about the server than the pool's connections are.
+            drop(conn);
+            Ok((first.opts, layout))
+        });
+        let (opts, layout) = match opened.await {
+            Ok(opened) => opened.map_err(Fault::into_error),
+            Err(_elapsed) => Err(late(&Decision::default(), None)),
+        }
+        .map_err(|error| error.during(Operation::Open))?;
+        let pool = Connections(Pool::new(Opts::from(opts)));
+        Ok(Self { config, pool, layout: RwLock::new(Arc::new(layout)), marks: AtomicU64::new(0) })
+    }
+
+    /// A connection, in no transaction.
+    pub(crate) async fn connection(&self) -> Result<Conn, Fault> {
+        match timeout(self.config.connect_timeout, self.pool.0.get_conn()).await {
+            Ok(conn) => Ok(conn?),
+            Err(_elapsed) => Err(Fault::Passing(
+                StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    "no connection to the server could be had in time",
+                )
+                .with_hint("see whether it can be reached, or raise connect-timeout or pool-max"),
+            )),
+        }
+    }
+
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.layout.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the tables again, and makes what is missing.
+    async fn look_again(&self) -> Result<(), Fault> {
+        tracing::warn!(table = %self.config.table, "the tables have changed: looking again");
+        let mut conn = self.connection().await?;
+        let layout = schema::prepare(&mut conn, &self.config.table).await?;
+        *self.layout.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layout);
+        Ok(())
+    }
+
+    /// Does `work`, again if it fails for a passing reason and certainly changed nothing, until
+    /// time is up.
+    pub(crate) async fn attempt<T, F>(
+        &self,
+        operation: Operation,
+        decision: &Decision,
+        mut work: impl FnMut() -> F + Send,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Fault>> + Send,
+    {
+        let deadline = Instant::now() + self.config.timeout;
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(5))
+            .with_max_delay(Duration::from_millis(500))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut last = None;
+        let ended = loop {
+            let mut fault = match timeout_at(deadline, work()).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(fault)) => fault,
+                Err(_elapsed) => break late(decision, last),
+            };
+            if matches!(fault, Fault::Stale(_))
+                && let Ok(Err(found)) = timeout_at(deadline, self.look_again()).await
+            {
+                fault = found;
+            }
+            if !fault.is_passing() {
+                break fault.into_error();
+            }
+            tracing::debug!(%operation, kind = ?fault.kind(), "trying again");
+            last = Some(fault.into_error());
+            let pause = pauses.next().unwrap_or_default();
+            if timeout_at(deadline, tokio::time::sleep(pause)).await.is_err() {
+                break late(decision, last);
+            }
+        };
+        Err(ended.during(operation))
+    }
+}
+
+/// Time is up; `last` is why the work had to be tried again.
+fn late(decision: &Decision, last: Option<StoreError>) -> StoreError {
+    let silent = || {
+        StoreError::new(StoreErrorKind::Unavailable, "the server did not answer in time")
+            .with_hint("see whether it can be reached and what it is doing, or raise timeout")
+    };
+    if decision.is_under_way() {
+        return silent().with_outcome(Outcome::Unknown);
+    }
+    last.unwrap_or_else(silent)
+}
+
+/// A transaction that writes. If it is dropped before it ends, it is rolled back before anybody
+/// else gets its connection.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    conn: Conn,
+}
+
+impl Transaction {
+    pub(crate) async fn begin(server: &Server) -> Result<Self, Fault> {
+        let mut conn = server.connection().await?;
+        // The pool resets a connection that comes back so, and with it ends its transaction. One
+        // that comes back in the middle of a statement is closed, and the server rolls back.
+        conn.reset_connection(true);
+        Ok(Self { conn })
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    /// Runs `closing`, which ends with a commit.
+    pub(crate) async fn end(mut self, decision: &Decision, closing: &str) -> Result<(), Fault> {
+        decision.on(async { Ok(self.conn.query_drop(closing).await?) }).await?;
+        self.conn.reset_connection(false);
+        Ok(())
+    }
+}

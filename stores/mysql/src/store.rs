@@ -1,0 +1,298 @@
+//! [`MysqlStore`] and the six operations of a store.
+
+use std::{ptr, sync::Arc};
+
+use async_trait::async_trait;
+use mysql_async::{Conn, Params, Value, prelude::Queryable};
+use tokenkeep_core::{
+    MAX_ID, OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, TokenId, TokenQuery,
+    TokenStore,
+    matching::{self, KEYS, SavePlan, only},
+    next_id,
+};
+
+use crate::{
+    beside,
+    config::MysqlConfig,
+    error::Fault,
+    layout::Layout,
+    rows::{self, Inserted, id_of, value},
+    server::{Decision, Server, Transaction},
+};
+
+/// Tokens in a database of MySQL or MariaDB, in the layout of the official SDKs.
+///
+/// Clones share their connections. See the crate for what it guarantees.
+#[derive(Clone, Debug)]
+pub struct MysqlStore {
+    pub(crate) server: Arc<Server>,
+}
+
+impl MysqlStore {
+    /// Opens the store that a [URL](MysqlConfig::from_url) names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MysqlConfig::from_url`] and [`MysqlConfig::open`].
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        MysqlConfig::from_url(url)?.open().await
+    }
+
+    pub(crate) async fn with(config: MysqlConfig) -> Result<Self, StoreError> {
+        Ok(Self { server: Arc::new(Server::open(config).await?) })
+    }
+}
+
+#[async_trait]
+impl TokenStore for MysqlStore {
+    async fn find_token(&self, query: &TokenQuery) -> Result<Option<OAuthToken>, StoreError> {
+        let server = &*self.server;
+        server.attempt(Operation::FindToken, &Decision::default(), || find(server, query)).await
+    }
+
+    async fn find_token_by_id(&self, id: &TokenId) -> Result<Option<OAuthToken>, StoreError> {
+        let server = &*self.server;
+        server
+            .attempt(Operation::FindTokenById, &Decision::default(), || async {
+                rows::by_id(&mut server.connection().await?, &server.layout(), id).await
+            })
+            .await
+    }
+
+    async fn save_token(&self, token: &OAuthToken) -> Result<OAuthToken, StoreError> {
+        let (server, decision) = (&*self.server, &Decision::default());
+        server.attempt(Operation::SaveToken, decision, || save(server, decision, token)).await
+    }
+
+    async fn get_tokens(&self) -> Result<Vec<OAuthToken>, StoreError> {
+        let server = &*self.server;
+        server.attempt(Operation::GetTokens, &Decision::default(), || all(server)).await
+    }
+
+    async fn delete_token(&self, id: &TokenId) -> Result<bool, StoreError> {
+        let (server, decision) = (&*self.server, &Decision::default());
+        server.attempt(Operation::DeleteToken, decision, || delete(server, decision, id)).await
+    }
+
+    async fn delete_tokens(&self) -> Result<u64, StoreError> {
+        let (server, decision) = (&*self.server, &Decision::default());
+        server.attempt(Operation::DeleteTokens, decision, || delete_all(server, decision)).await
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
+    }
+}
+
+async fn find(server: &Server, query: &TokenQuery) -> Result<Option<OAuthToken>, Fault> {
+    let layout = server.layout();
+    let key = query.key();
+    let Some(sql) = layout.by(key.field()) else {
+        return Err(unsupported("this store does not know how to look for that").into());
+    };
+    let mut conn = server.connection().await?;
+    let mut found = rows::select(&mut conn, sql, vec![value(Some(key.expose_value()))]).await?;
+    drop(conn);
+    let at = match matching::find_one(query, &found)? {
+        Some(meant) => found.iter().position(|token| ptr::eq(token, meant)),
+        None => None,
+    };
+    let Some(at) = at else { return Ok(None) };
+    let token = found.swap_remove(at);
+    id_of(&token)?;
+    Ok(Some(token))
+}
+
+async fn all(server: &Server) -> Result<Vec<OAuthToken>, Fault> {
+    let layout = server.layout();
+    let mut conn = server.connection().await?;
+    let mut tokens = rows::select(&mut conn, &layout.sql.all, Vec::new()).await?;
+    drop(conn);
+    for token in &tokens {
+        id_of(token)?;
+    }
+    tokens.sort_by_cached_key(|token| token.id().cloned());
+    Ok(tokens)
+}
+
+async fn save(
+    server: &Server,
+    decision: &Decision,
+    token: &OAuthToken,
+) -> Result<OAuthToken, Fault> {
+    let layout = server.layout();
+    layout.check(token)?;
+    let mut transaction = Transaction::begin(server).await?;
+    let conn = transaction.conn();
+    let last_id = take_turn(conn, &layout).await?;
+    let candidates = candidates(conn, &layout, token).await?;
+    let (saved, closing) = match matching::plan_save(token, &candidates)? {
+        SavePlan::Update { id, merged, absorbs } => {
+            let stored = only(&candidates, &id)?;
+            if let Some(absorbed) = &absorbs {
+                beside::absorb(conn, &layout, only(&candidates, absorbed)?, stored).await?;
+                remove(conn, &layout, absorbed).await?;
+            }
+            rows::update(conn, &layout, stored, &merged, token).await?;
+            beside::follow(conn, &layout, stored, &merged).await?;
+            (*merged, String::new())
+        }
+        SavePlan::Insert => {
+            let saved = insert(conn, &layout, token, last_id).await?;
+            let closing = after_insert(&layout, id_of(&saved)?);
+            (saved, closing)
+        }
+        _ => return Err(unsupported("this store does not know how to save that").into()),
+    };
+    transaction.end(decision, &format!("{closing}commit")).await?;
+    Ok(saved)
+}
+
+/// Begins a transaction and waits for the turn to save: all who save change one row first, so that
+/// no two decide at the same time where a token goes. The largest number that was given as an id.
+pub(crate) async fn take_turn(conn: &mut Conn, layout: &Layout) -> Result<u64, Fault> {
+    let mut answers = conn.query_iter(&*layout.sql.begin).await?;
+    answers.collect::<mysql_async::Row>().await?;
+    answers.collect::<mysql_async::Row>().await?;
+    let last: Vec<u64> = answers.collect().await?;
+    answers.drop_result().await?;
+    match last[..] {
+        [last] => Ok(last),
+        _ => Err(Fault::Stale(
+            rows::corrupt("tokenkeep_meta does not know the table any more")
+                .with_hint("see which other program changes tokenkeep's tables"),
+        )),
+    }
+}
+
+/// All stored tokens that share a key with `token`, locked.
+async fn candidates(
+    conn: &mut Conn,
+    layout: &Layout,
+    token: &OAuthToken,
+) -> Result<Vec<OAuthToken>, Fault> {
+    let given = token.expose_columns();
+    let present: Vec<_> =
+        KEYS.into_iter().filter(|field| given[*field as usize].is_some()).collect();
+    if present.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: Vec<Value> =
+        present.iter().map(|field| value(given[*field as usize].as_deref())).collect();
+    let found = rows::select(conn, &layout.candidates(&present), values).await?;
+    Ok(without_repeats(found, present.len() > 1))
+}
+
+/// A row that has several of the keys was found several times.
+fn without_repeats(found: Vec<OAuthToken>, may_repeat: bool) -> Vec<OAuthToken> {
+    let mut distinct: Vec<OAuthToken> = Vec::with_capacity(found.len());
+    for token in found {
+        if !(may_repeat && distinct.contains(&token)) {
+            distinct.push(token);
+        }
+    }
+    distinct
+}
+
+/// Inserts `token` under its own id or the next number.
+async fn insert(
+    conn: &mut Conn,
+    layout: &Layout,
+    token: &OAuthToken,
+    last_id: u64,
+) -> Result<OAuthToken, Fault> {
+    if let Some(id) = token.id() {
+        let row = OAuthToken::new_row(id.clone(), token);
+        return match rows::insert(conn, layout, &row).await? {
+            Inserted::Done => Ok(row),
+            Inserted::IdTaken => Err(taken(id).into()),
+        };
+    }
+    let row = OAuthToken::new_row(next_id(last_id)?, token);
+    if rows::insert(conn, layout, &row).await? == Inserted::Done {
+        return Ok(row);
+    }
+    // Somebody who does not know of our table has given that number, and perhaps larger ones.
+    let row = OAuthToken::new_row(next_id(largest_number(conn, layout).await?)?, token);
+    match rows::insert(conn, layout, &row).await? {
+        Inserted::Done => Ok(row),
+        Inserted::IdTaken => Err(taken(id_of(&row)?).into()),
+    }
+}
+
+pub(crate) fn taken(id: &TokenId) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Invalid,
+        format!("id: the table counts another row's id as equal to {id}, or has a unique key"),
+    )
+    .with_hint("save the token under another id, and see the table's keys and collation")
+}
+
+pub(crate) async fn largest_number(conn: &mut Conn, layout: &Layout) -> Result<u64, Fault> {
+    let largest: Option<Option<u64>> = conn.query_first(&*layout.sql.largest_number).await?;
+    Ok(largest.flatten().unwrap_or_default())
+}
+
+/// What is done in our tables for a new row: its number is not given again, and it does not
+/// inherit what an SDK has left that deleted a token of this id. Statements without values, but for
+/// the id, which is written in hexadecimal digits.
+fn after_insert(layout: &Layout, id: &TokenId) -> String {
+    use std::fmt::Write;
+    let digits = id.as_str().bytes().fold(String::new(), |mut digits, byte| {
+        // Writing to a string cannot fail.
+        _ = write!(digits, "{byte:02x}");
+        digits
+    });
+    let mut sql = format!("delete from `{}` where token_id = _utf8mb4 0x{digits}; ", layout.side);
+    if let Some(number) = id.number().filter(|number| *number <= MAX_ID) {
+        _ = write!(
+            sql,
+            "update tokenkeep_meta set last_id = greatest(last_id, {number}) \
+             where token_table = '{}'; ",
+            layout.table
+        );
+    }
+    sql
+}
+
+async fn remove(conn: &mut Conn, layout: &Layout, id: &TokenId) -> Result<bool, Fault> {
+    let id = value(Some(id.as_str()));
+    let parameters = Params::Positional(vec![id.clone(), id.clone(), id]);
+    conn.exec_drop(&*layout.sql.delete, parameters).await?;
+    Ok(conn.affected_rows() > 0)
+}
+
+/// The number is remembered first, which changes nothing as long as the token is there; then the
+/// token goes with what is beside it.
+async fn delete(server: &Server, decision: &Decision, id: &TokenId) -> Result<bool, Fault> {
+    let layout = server.layout();
+    layout.check_writable()?;
+    let mut conn = server.connection().await?;
+    if let Some(number) = id.number().filter(|number| *number <= MAX_ID) {
+        let id = value(Some(id.as_str()));
+        let number = Value::UInt(number);
+        let parameters = Params::Positional(vec![number.clone(), number, id.clone(), id]);
+        conn.exec_drop(&*layout.sql.raise_for, parameters).await?;
+    }
+    decision.on(remove(&mut conn, &layout, id)).await
+}
+
+async fn delete_all(server: &Server, decision: &Decision) -> Result<u64, Fault> {
+    let layout = server.layout();
+    layout.check_writable()?;
+    let mut transaction = Transaction::begin(server).await?;
+    let conn = transaction.conn();
+    let last = take_turn(conn, &layout).await?;
+    let largest = largest_number(conn, &layout).await?;
+    if largest > last {
+        conn.exec_drop(&*layout.sql.raise, (largest,)).await?;
+    }
+    conn.query_drop(format!("delete from `{}`", layout.table)).await?;
+    let removed = conn.affected_rows();
+    transaction.end(decision, &format!("delete from `{}`; commit", layout.side)).await?;
+    Ok(removed)
+}
+
+fn unsupported(message: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unsupported, message)
+}
