@@ -52,9 +52,14 @@ fn pair(name: &str, value: &OsStr) -> std::ffi::OsString {
     pair
 }
 
-/// Whether everybody may enter all directories above.
+/// Whether everybody may enter all directories above, and above what it is a link to.
 fn is_open_to_all(path: &Path) -> bool {
-    path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).all(|above| {
-        fs::metadata(above).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
-    })
+    let Ok(target) = path.canonicalize() else { return false };
+    path.ancestors()
+        .skip(1)
+        .chain(target.ancestors().skip(1))
+        .filter(|above| !above.as_os_str().is_empty())
+        .all(|above| {
+            fs::metadata(above).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+        })
 }
