@@ -1,6 +1,5 @@
 //! Keeps many tokens fresh in the background.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "its tests look at more than its task does"))]
 mod schedule;
 mod task;
 

@@ -34,9 +34,8 @@ pub(crate) use self::window::{Settings, Window};
 /// - A token is due no later than the second in which its window ends, and not before the window
 ///   begins unless the window is shorter than a second.
 /// - A token that [`due`](Self::due) has named is not named again until it is given a new moment
-///   by [`reschedule`](Self::reschedule), [`retry`](Self::retry) or [`insert`](Self::insert). Who
-///   takes a token from `due` owes it one of these, or [`remove`](Self::remove), however the
-///   renewal ends.
+///   by [`insert`](Self::insert) or [`retry`](Self::retry). Who takes a token from `due` owes it
+///   one of these, or [`remove`](Self::remove), however the renewal ends.
 /// - What has become due stays due until it is named or given a new moment, also when the clock is
 ///   set back.
 /// - Each operation on one token takes O(log n); `due` takes O(log n) for each token that becomes
@@ -131,23 +130,13 @@ impl Schedule {
         Counts { steps: self.tiers.steps(), ..self.counts }
     }
 
-    /// Keeps `id` from now on, to be renewed in `window`. Says whether it was not kept before;
-    /// if it was, it is as if it had been [rescheduled](Self::reschedule).
+    /// Keeps `id` from now on, to be renewed in `window`; if it is kept already, because it was
+    /// renewed, by whomever, that is its new one. Says whether it was not kept before.
     pub(crate) fn insert(&mut self, id: TokenId, window: Window, now: Timestamp) -> bool {
         let known = self.number(&id);
         let number = known.unwrap_or_else(|| self.add(id, window.latest));
         self.move_to(number, window, now, known.is_some());
         known.is_none()
-    }
-
-    /// Gives `id` a new window after it was renewed, by whomever. Says whether it is kept; if
-    /// not, nothing is changed.
-    pub(crate) fn reschedule(&mut self, id: &TokenId, window: Window, now: Timestamp) -> bool {
-        let number = self.number(id);
-        if let Some(number) = number {
-            self.move_to(number, window, now, true);
-        }
-        number.is_some()
     }
 
     /// Makes `id` due again from `at` on, after a renewal failed. Its window ends when it ended,
