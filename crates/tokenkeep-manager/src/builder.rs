@@ -165,8 +165,8 @@ impl TokenManagerBuilder {
         self
     }
 
-    /// How long one operation of the store or the spool may take; 10 seconds by default. A write that takes
-    /// longer may have been made; it is read back.
+    /// How long one operation of the store or the spool may take; 10 seconds by default. A write
+    /// that takes longer may have been made; it is read back.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;
         self

@@ -1,5 +1,6 @@
 //! How a token is refreshed: lease, read again, record, exchange, save, publish.
 
+mod allowed;
 mod ask;
 mod held;
 mod lease;
@@ -17,7 +18,8 @@ use tracing::{Instrument, debug, info_span, warn};
 
 pub use self::recover::Recovery;
 use self::{
-    ask::{Answer, Issued, may_ask},
+    allowed::may_ask,
+    ask::{Answer, Issued},
     lease::{Holding, Leased, take_lease},
 };
 pub(crate) use self::{

@@ -1,4 +1,4 @@
-//! Asking the provider: whether one may, that it is on record before, and what its answer means.
+//! Asking the provider: that it is on record before, and what its answer means.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use tokenkeep_core::{
     Timestamp, TokenState, TokenStatus,
 };
 use tokenkeep_oauth::{
-    AccountsServer, CodeExchange, MAX_RETRY_AFTER, OAuthError, OAuthErrorKind, Replay,
-    THROTTLE_WINDOW, TokenReply,
+    AccountsServer, CodeExchange, OAuthError, OAuthErrorKind, Replay, THROTTLE_WINDOW, TokenReply,
 };
 use tracing::{debug, info};
 
-use super::{Held, Run, gone, note};
+use super::{
+    Held, Run,
+    allowed::{SKEW, may_ask},
+    gone, note,
+};
 use crate::{
-    EventKind, ManagerError, ManagerErrorKind, RefreshReason, budget,
-    memory::same_grant,
-    metrics, place,
-    slot::{Slot, Want},
+    EventKind, ManagerError, ManagerErrorKind, budget, memory::same_grant, metrics, place,
+    slot::Slot,
 };
 
 /// How often a request is sent again whose answer was lost.
@@ -30,9 +31,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// For how long a refresh token is not sent again whose answer may still be stored, if the provider
 /// takes it only once: longer than a request takes, and a save after it.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How much the clocks of two machines may differ.
-const SKEW: Duration = Duration::from_secs(60);
 
 /// What came of asking.
 pub(super) enum Answer {
@@ -82,61 +80,6 @@ impl Issued {
         let domain = place::issued_domain(settings, &token, held.state(), &self.server, replied);
         // What is wrong with a domain must not cost the tokens.
         token.clone().with_api_domain(domain).unwrap_or(token)
-    }
-}
-
-/// Whether the provider may be asked to renew what is held.
-///
-/// # Errors
-///
-/// `NeedsLogin` if it has refused this grant before, or there is nothing to ask with; `Throttled`
-/// if it has said so, or would; what it answered last, if that was a moment ago; `Store` if
-/// there may be a newer refresh token in the spool.
-pub(super) fn may_ask(slot: &Slot, want: &Want, held: &Held) -> Result<(), ManagerError> {
-    let settings = &slot.manager.0.settings;
-    held.is_all(slot)?;
-    let (token, state, now) = (held.token(), held.state(), slot.manager.now());
-    let Some(grant) = Fingerprint::of_grant(token) else {
-        slot.forget_any();
-        return Err(ManagerError::needs_login(&slot.id, "it has nothing that could renew it"));
-    };
-    if let Some(refused) = state.refused.as_ref().filter(|refused| refused.grant == grant)
-        && refused.by == place::accounts_server(settings, token, Some(state))?.to_string()
-    {
-        return Err(ManagerError::needs_login(&slot.id, "its grant was refused before"));
-    }
-    if let Some(until) = state.throttled_until
-        && now < until
-        && is_believed(state.throttled_at, until, now)
-    {
-        return Err(ManagerError::throttled(&slot.id, until));
-    }
-    // The answer to a request that was counted before can be had for a while, and never again.
-    let replay = settings.rules.replay;
-    let is_to_be_had = |it: &InFlight| it.grant == grant && replay.allows(it.since.until(now));
-    let is_replay = replay.rotates() && state.in_flight.as_ref().is_some_and(is_to_be_had);
-    if let Some(budget) = settings.rules.budget.as_ref().filter(|_| !is_replay)
-        && let Some(until) = budget::used_up(budget, state, want.can_wait(), now)
-    {
-        metrics::throttled(metrics::Throttle::Budget);
-        let error = ManagerError::budget(&slot.id, budget.refreshes, budget.window, until);
-        return Err(error);
-    }
-    // A person who asks gets an answer.
-    if want.reason != RefreshReason::Asked
-        && let Some(error) = slot.memory.contents().pauses.pause(now)
-    {
-        return Err(error);
-    }
-    Ok(())
-}
-
-/// Whether a throttling that was noted then, until `until`, holds. A clock that was wrong may have
-/// noted it.
-fn is_believed(noted_at: Option<Timestamp>, until: Timestamp, now: Timestamp) -> bool {
-    match noted_at {
-        Some(at) => at <= now.plus(SKEW) && at.until(until) <= MAX_RETRY_AFTER,
-        None => now.until(until) <= 2 * THROTTLE_WINDOW,
     }
 }
 
