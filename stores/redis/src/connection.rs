@@ -42,35 +42,29 @@ impl Connector {
         database: u16,
         until: Instant,
     ) -> Result<Connection, Fault> {
-        let connecting = self.connect_in_time(node, login, database);
-        match timeout_at(until, connecting).await {
-            Ok(connected) => connected,
-            Err(_elapsed) => Err(Fault::unreachable(&io::ErrorKind::TimedOut.into())),
-        }
-    }
-
-    async fn connect_in_time(
-        &self,
-        node: &Node,
-        login: &Login,
-        database: u16,
-    ) -> Result<Connection, Fault> {
-        let address = (node.host.as_str(), node.port);
-        let stream =
-            TcpStream::connect(address).await.map_err(|error| Fault::unreachable(&error))?;
+        let stream = in_time(until, TcpStream::connect((node.host.as_str(), node.port))).await;
+        let stream = stream.map_err(|error| Fault::unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| Fault::unreachable(&error))?;
         let inner = match &self.tls {
             None => converse(stream).await?,
             Some(tls) => {
                 let name = ServerName::try_from(node.host.clone())
                     .map_err(|_error| Fault::final_(invalid("the host's name cannot be one")))?;
-                converse(tls.connect(name, stream).await.map_err(|error| not_tls(&error))?).await?
+                let protected = in_time(until, tls.connect(name, stream)).await;
+                converse(protected.map_err(|error| not_tls(&error))?).await?
             }
         };
         let connection = Connection { inner, node: Arc::new(node.clone()) };
-        connection.log_in(login, database).await?;
-        Ok(connection)
+        match timeout_at(until, connection.log_in(login, database)).await {
+            Ok(logged_in) => logged_in.map(|()| connection),
+            Err(_elapsed) => Err(Fault { lost: false, ..Fault::lost(None) }),
+        }
     }
+}
+
+/// What becomes of `work`, or that it took too long.
+async fn in_time<T>(until: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout_at(until, work).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Speaks Redis on a stream, until the last clone of the connection is dropped.
@@ -103,11 +97,18 @@ fn not_tls(error: &io::Error) -> Fault {
         Some(rustls::Error::InvalidCertificate(_)) => {
             ("the server's certificate is not trusted", "name the authority that signed it with ca")
         }
-        Some(rustls::Error::InvalidMessage(_)) => {
-            ("the server does not speak TLS on this port", "use its TLS port, or redis://")
-        }
+        Some(rustls::Error::InvalidMessage(_)) => (
+            "the server does not go along with TLS",
+            "use its TLS port, or redis:// for a port without TLS",
+        ),
         Some(_) => ("TLS could not be agreed on with the server", "see the source"),
-        None => return Fault::unreachable(error),
+        None => {
+            return Fault::passing(
+                unavailable("the server does not go along with TLS")
+                    .with_hint("use its TLS port, or redis:// for a port without TLS")
+                    .with_source(Reason::from(error)),
+            );
+        }
     };
     let source = reason.map_or_else(|| error.to_string(), ToString::to_string);
     let error = StoreError::new(StoreErrorKind::Unavailable, message).with_hint(hint);

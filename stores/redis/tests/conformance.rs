@@ -9,12 +9,20 @@ use tokenkeep_store_redis::RedisConfig;
 use tokenkeep_testkit::conformance::{self, Capabilities, Fixture, SetupError, Space};
 
 fn main() -> ExitCode {
-    conformance::main(vec![Box::new(Redis { name: "redis", kind: Kind::Redis })])
+    conformance::main(vec![
+        Box::new(Redis { name: "redis", kind: Kind::Redis, parameters: "" }),
+        Box::new(Redis {
+            name: "redis_cluster",
+            kind: Kind::RedisCluster,
+            parameters: "&cluster=true",
+        }),
+    ])
 }
 
 struct Redis {
     name: &'static str,
     kind: Kind,
+    parameters: &'static str,
 }
 
 #[async_trait]
@@ -34,7 +42,7 @@ impl Fixture for Redis {
         let nodes = shared(self.kind)?;
         let node = nodes.first().ok_or("there is no node")?;
         let prefix = format!("test-{:016x}", getrandom::u64()?);
-        Ok(Box::new(Prefix(format!("{}?prefix={prefix}", node.url()))))
+        Ok(Box::new(Prefix(format!("{}?prefix={prefix}{}", node.url(), self.parameters))))
     }
 
     fn capabilities(&self) -> Capabilities {
