@@ -66,13 +66,13 @@ pub(crate) fn start_sentinel(extra: &[&str]) -> Result<Server, Missing> {
     let place = Place::new()?;
     let certificates = Certificates::new(&place)?;
     let kind = Kind::RedisSentinel;
-    let master = node(kind, &redis, &place, &certificates, extra, None)?;
+    // A replica that comes is served at once.
+    let common = [&["--repl-diskless-sync-delay", "0"], extra].concat();
+    let master = node(kind, &redis, &place, &certificates, &common, None)?;
     let port = master.address().port;
     let port_text = port.to_string();
-    let mut arguments = vec!["--replicaof", "127.0.0.1", &port_text];
-    arguments.extend(["--repl-diskless-sync-delay", "0"]);
-    arguments.extend(extra);
-    let replica = node(kind, &redis, &place, &certificates, &arguments, None)?;
+    let follow = [&["--replicaof", "127.0.0.1", &port_text], common.as_slice()].concat();
+    let replica = node(kind, &redis, &place, &certificates, &follow, None)?;
     // Sentinels look for replicas every ten seconds: there is one when they look first.
     let mut nodes = vec![master, replica];
     start_all(&mut nodes)?;
