@@ -72,7 +72,7 @@ pub(crate) fn shows_no_secret(error: &StoreError) {
         source = inner.source();
     }
     for secret in
-        ["test-refresh", "test-access", "test-client", "test-password", "alice", "redis://"]
+        ["test-refresh", "test-access", "test-client", "test-password", "alice", "://tokenkeep"]
     {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
