@@ -5,9 +5,8 @@
 //! at all; only then is the token read. Both are asked for when a token is served, so nothing runs
 //! in the background, and what is not used costs nothing.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use tokenkeep_core::{ChangeMark, Fingerprint, Timestamp};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
@@ -16,6 +15,7 @@ use crate::{
     LiveToken, ManagerError, RefreshReason, TokenManager,
     refresh::Held,
     slot::{Cached, Slot, Want},
+    timed::within,
 };
 
 /// A token with so little time left is not handed out while a refresh is under way: a call made
@@ -90,17 +90,13 @@ async fn serve(
     slot: &Arc<Slot>,
     cached: Arc<Cached>,
 ) -> Result<Option<Arc<LiveToken>>, ManagerError> {
-    let mut looking = pin!(look(slot, Arc::clone(&cached)));
-    // The answer is there at once as a rule: that needs no timer.
-    let looked = match looking.as_mut().now_or_never() {
+    let looking = look(slot, Arc::clone(&cached));
+    let looked = match within(slot.manager.0.settings.deadline, looking).await {
         Some(looked) => looked?,
-        None => match tokio::time::timeout(slot.manager.0.settings.deadline, looking).await {
-            Ok(looked) => looked?,
-            Err(_elapsed) => {
-                warn!("the store does not say in time what is stored; what is known is served");
-                Some(cached)
-            }
-        },
+        None => {
+            warn!("the store does not say in time what is stored; what is known is served");
+            Some(cached)
+        }
     };
     let Some(cached) = looked else { return Ok(None) };
     let now = slot.manager.now();

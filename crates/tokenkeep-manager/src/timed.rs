@@ -46,14 +46,7 @@ impl TimedStore {
         outcome: Outcome,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        let mut call = pin!(call);
-        // Most answers are there at once: those need no timer, and no look at the clock.
-        if let Poll::Ready(answer) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            return answer;
-        }
-        tokio::time::timeout(self.limit, call)
-            .await
-            .unwrap_or_else(|_elapsed| Err(self.no_answer(operation, outcome)))
+        within(self.limit, call).await.unwrap_or_else(|| Err(self.no_answer(operation, outcome)))
     }
 
     fn no_answer(&self, operation: Operation, outcome: Outcome) -> StoreError {
@@ -71,6 +64,16 @@ impl TimedStore {
             StoreError::new(StoreErrorKind::Unsupported, "the store does not coordinate processes")
         })
     }
+}
+
+/// The answer of `call`, if there is one within `limit`; else the call is dropped.
+pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = pin!(call);
+    // Most answers are there at once: those need no timer, and no look at the clock.
+    if let Poll::Ready(answer) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        return Some(answer);
+    }
+    tokio::time::timeout(limit, call).await.ok()
 }
 
 impl fmt::Debug for TimedStore {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokenkeep_core::{Fingerprint, Outcome, StoreError, StoreErrorKind, TokenId};
 
 use super::{Spool, SpoolListing, Spooled};
+use crate::timed::within;
 
 /// A spool around a spool: a call that has no answer within the limit is an error. A disk that
 /// hangs must not keep a lease.
@@ -21,12 +22,12 @@ impl TimedSpool {
         Self { inner, limit }
     }
 
-    async fn within<T: Send>(
+    async fn run<T: Send>(
         &self,
         outcome: Outcome,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_elapsed| {
+        within(self.limit, call).await.unwrap_or_else(|| {
             let what = format!("the spool has not answered within {:?}", self.limit);
             Err(StoreError::new(StoreErrorKind::Unavailable, what)
                 .with_outcome(outcome)
@@ -38,18 +39,18 @@ impl TimedSpool {
 #[async_trait]
 impl Spool for TimedSpool {
     async fn put(&self, entry: &Spooled) -> Result<(), StoreError> {
-        self.within(Outcome::Unknown, self.inner.put(entry)).await
+        self.run(Outcome::Unknown, self.inner.put(entry)).await
     }
 
     async fn get(&self, id: &TokenId, grant: &Fingerprint) -> Result<Option<Spooled>, StoreError> {
-        self.within(Outcome::NotApplied, self.inner.get(id, grant)).await
+        self.run(Outcome::NotApplied, self.inner.get(id, grant)).await
     }
 
     async fn remove(&self, id: &TokenId, grant: &Fingerprint) -> Result<bool, StoreError> {
-        self.within(Outcome::Unknown, self.inner.remove(id, grant)).await
+        self.run(Outcome::Unknown, self.inner.remove(id, grant)).await
     }
 
     async fn list(&self) -> Result<SpoolListing, StoreError> {
-        self.within(Outcome::NotApplied, self.inner.list()).await
+        self.run(Outcome::NotApplied, self.inner.list()).await
     }
 }
