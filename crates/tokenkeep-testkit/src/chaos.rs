@@ -9,7 +9,7 @@ use tokenkeep_core::{
 };
 use tokio::time::sleep;
 
-use crate::When;
+use crate::{When, faulty::shared};
 
 /// What becomes of one call of a [`ChaosStore`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,12 +203,6 @@ impl TokenStore for ChaosStore {
     fn shared(&self) -> Option<&dyn SharedStore> {
         (self.shared && self.inner.shared().is_some()).then_some(self)
     }
-}
-
-fn shared(store: &dyn TokenStore) -> Result<&dyn SharedStore, StoreError> {
-    store.shared().ok_or_else(|| {
-        StoreError::new(StoreErrorKind::Unsupported, "the inner store does not coordinate")
-    })
 }
 
 #[async_trait]

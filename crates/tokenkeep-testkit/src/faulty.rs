@@ -255,12 +255,13 @@ impl<S: TokenStore> FaultyStore<S> {
         pass(&faults, When::After, operation).await?;
         answer
     }
+}
 
-    fn inner_shared(&self) -> Result<&dyn SharedStore, StoreError> {
-        self.inner.shared().ok_or_else(|| {
-            StoreError::new(StoreErrorKind::Unsupported, "the inner store does not coordinate")
-        })
-    }
+/// The coordinating side of the store inside.
+pub(crate) fn shared(inner: &dyn TokenStore) -> Result<&dyn SharedStore, StoreError> {
+    inner.shared().ok_or_else(|| {
+        StoreError::new(StoreErrorKind::Unsupported, "the inner store does not coordinate")
+    })
 }
 
 #[async_trait]
@@ -271,7 +272,7 @@ impl<S: TokenStore> SharedStore for FaultyStore<S> {
         token: &OAuthToken,
         fence: Option<&Lease>,
     ) -> Result<Replaced, StoreError> {
-        let effect = self.inner_shared()?.replace_token(expected, token, fence);
+        let effect = shared(&self.inner)?.replace_token(expected, token, fence);
         self.run(Operation::ReplaceToken, effect).await
     }
 
@@ -281,19 +282,19 @@ impl<S: TokenStore> SharedStore for FaultyStore<S> {
         holder: &str,
         ttl: Duration,
     ) -> Result<LeaseAttempt, StoreError> {
-        self.run(Operation::Lease, self.inner_shared()?.try_lease(id, holder, ttl)).await
+        self.run(Operation::Lease, shared(&self.inner)?.try_lease(id, holder, ttl)).await
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        self.run(Operation::RenewLease, self.inner_shared()?.renew_lease(lease, ttl)).await
+        self.run(Operation::RenewLease, shared(&self.inner)?.renew_lease(lease, ttl)).await
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        self.run(Operation::ReleaseLease, self.inner_shared()?.release_lease(lease)).await
+        self.run(Operation::ReleaseLease, shared(&self.inner)?.release_lease(lease)).await
     }
 
     async fn state(&self, id: &TokenId) -> Result<Option<TokenState>, StoreError> {
-        self.run(Operation::State, self.inner_shared()?.state(id)).await
+        self.run(Operation::State, shared(&self.inner)?.state(id)).await
     }
 
     async fn replace_state(
@@ -302,16 +303,16 @@ impl<S: TokenStore> SharedStore for FaultyStore<S> {
         expected: Option<&TokenState>,
         state: &TokenState,
     ) -> Result<StateReplaced, StoreError> {
-        let effect = self.inner_shared()?.replace_state(id, expected, state);
+        let effect = shared(&self.inner)?.replace_state(id, expected, state);
         self.run(Operation::ReplaceState, effect).await
     }
 
     async fn change_mark(&self) -> Result<ChangeMark, StoreError> {
-        self.run(Operation::ChangeMark, self.inner_shared()?.change_mark()).await
+        self.run(Operation::ChangeMark, shared(&self.inner)?.change_mark()).await
     }
 
     async fn page(&self, after: Option<&TokenId>, limit: usize) -> Result<Page, StoreError> {
-        self.run(Operation::Page, self.inner_shared()?.page(after, limit)).await
+        self.run(Operation::Page, shared(&self.inner)?.page(after, limit)).await
     }
 }
 
