@@ -13,7 +13,7 @@ use crate::{ahead::Ahead, filled::Filled, report::Report, timer::Timer, tokens};
 /// Half of the manager's bound, which is a second unless said: how often a token's handle looks.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 
-/// Between two asks of 1,000 a second.
+/// Between two asks of 1,000 a second, of which two look.
 const PACE: Duration = Duration::from_millis(1);
 
 /// The token that is asked for, and the one of somebody else.
@@ -31,8 +31,8 @@ pub(crate) async fn measure(timer: &Timer, count: usize, report: &mut Report) ->
         handle.access_token().await?;
         let scene = Scene { timer, count, clock: &clock, filled: &filled, handle: &handle };
         scene.mark(report).await?;
-        scene.unchanged(report).await;
-        scene.paced(report).await;
+        scene.asks("look_unchanged", LOOK_AFTER, report).await;
+        scene.asks("ask_1000_hz", PACE, report).await;
         scene.changed(report).await?;
         scene.replaced(report).await?;
     }
@@ -68,48 +68,30 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// An ask that looks and finds that nothing was changed. The limit: that, the mark, and the
-    /// limit of a fresh token.
-    async fn unchanged(&self, report: &mut Report) {
+    /// An ask each `pace`: one that looks and finds that nothing was changed, if it is time to; else
+    /// most do not look. The limit: that of a fresh token and, if each looks, the mark.
+    async fn asks(&self, row: &'static str, pace: Duration, report: &mut Report) {
         let token = self.bare_token();
         let clock: Arc<dyn Clock> = Arc::<Ahead>::clone(self.clock);
+        let each_looks = pace >= LOOK_AFTER;
         let medians = self
             .timer
             .compare(
                 async |_| {
-                    self.clock.advance(LOOK_AFTER);
+                    self.clock.advance(pace);
                     self.ask().await;
                 },
                 |_| {
-                    self.clock.advance(LOOK_AFTER);
-                    black_box(self.filled.bare.mark());
+                    self.clock.advance(pace);
+                    if each_looks {
+                        black_box(self.filled.bare.mark());
+                    }
                     let now = clock.now();
                     black_box(token.load_full().filter(|token| now < token.1));
                 },
             )
             .await;
-        report.add("look_unchanged", self.filled.name, self.count, medians);
-    }
-
-    /// An ask of 1,000 a second, of which two look. The limit: that of a fresh token.
-    async fn paced(&self, report: &mut Report) {
-        let token = self.bare_token();
-        let clock: Arc<dyn Clock> = Arc::<Ahead>::clone(self.clock);
-        let medians = self
-            .timer
-            .compare(
-                async |_| {
-                    self.clock.advance(PACE);
-                    self.ask().await;
-                },
-                |_| {
-                    self.clock.advance(PACE);
-                    let now = clock.now();
-                    black_box(token.load_full().filter(|token| now < token.1));
-                },
-            )
-            .await;
-        report.add("ask_1000_hz", self.filled.name, self.count, medians);
+        report.add(row, self.filled.name, self.count, medians);
     }
 
     /// An ask that looks after another token was changed, so that it reads its own again. The
