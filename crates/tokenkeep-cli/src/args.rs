@@ -39,7 +39,8 @@ struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
-    /// Which store: sqlite:PATH, sqlite::memory:, file:PATH or list:
+    /// Which store: sqlite:PATH, sqlite::memory:, file:PATH, mysql://…, postgres://…, redis://…,
+    /// rediss://… or list:
     /// [default: sqlite: in the user's data directory]
     #[arg(long, global = true, value_name = "URL")]
     #[arg(env = "TOKENKEEP_STORE", hide_env_values = true)]
@@ -110,6 +111,7 @@ enum Verb {
     Delete(verbs::delete::Args),
     Import(verbs::import::Args),
     Export(verbs::export::Args),
+    Migrate(verbs::migrate::Args),
     Doctor(verbs::doctor::Args),
     Emulator(verbs::emulator::Args),
     Completions(verbs::completions::Args),
@@ -176,6 +178,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Delete(args) => Box::pin(verbs::delete::run(args, context)).await,
         Verb::Import(args) => Box::pin(verbs::import::run(args, context)).await,
         Verb::Export(args) => Box::pin(verbs::export::run(args, context)).await,
+        Verb::Migrate(args) => Box::pin(verbs::migrate::run(args, context)).await,
         Verb::Doctor(args) => Box::pin(verbs::doctor::run(args, context)).await,
         Verb::Emulator(args) => Box::pin(verbs::emulator::run(args, context)).await,
         Verb::Completions(args) => verbs::completions::run(args, context),

@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod keep;
 pub(crate) mod list;
 pub(crate) mod login;
+pub(crate) mod migrate;
 pub(crate) mod recover;
 pub(crate) mod refresh;
 pub(crate) mod revoke;

@@ -157,11 +157,14 @@
 //! |---|---|---|
 //! | `sqlite:PATH`, `sqlite::memory:` | `sqlite` | the layout of the SDKs' database, with ours beside it |
 //! | `file:PATH` | `file` | the SDKs' token file (CSV) |
+//! | `mysql://…` | `mysql` | a MySQL or MariaDB table of the SDKs |
+//! | `postgres://…` | `postgres` | the same table in PostgreSQL |
+//! | `redis://…`, `rediss://…` | `redis` | Redis: one server, Sentinel or Cluster |
 //! | `list:` | | memory |
 //!
 //! [`StoreUrl`] has the details; [`StoreUrl::open`] gives the store by its own type. A store of
 //! your own implements the six operations of [`TokenStore`] and goes to
-//! [`TokenManager::builder`] as it is.
+//! [`TokenManager::builder`] as it is. [`migrate`] moves all tokens from any store to any other.
 //!
 //! # When something goes wrong
 //!
@@ -171,13 +174,14 @@
 //!
 //! # Features
 //!
-//! `crm`, `file` and `sqlite`, all on by default. Without them there are the list store, logins
-//! and the manager.
+//! `crm`, `file` and `sqlite` are on by default; `mysql`, `postgres` and `redis` are not. Without
+//! any there are the list store, logins and the manager.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod migrate;
 mod open;
+mod server_url;
 mod store_url;
 
 pub use tokenkeep_core::*;
@@ -190,6 +194,7 @@ pub use tokenkeep_oauth::{
 
 pub use self::{
     open::{OpenedStore, open_store},
+    server_url::ServerUrl,
     store_url::{FileDialect, StoreUrl, StoreUrlError},
 };
 
@@ -211,6 +216,24 @@ pub mod stores {
     #[cfg(feature = "file")]
     pub mod file {
         pub use tokenkeep_store_file::*;
+    }
+
+    /// `mysql://…`
+    #[cfg(feature = "mysql")]
+    pub mod mysql {
+        pub use tokenkeep_store_mysql::*;
+    }
+
+    /// `postgres://…`
+    #[cfg(feature = "postgres")]
+    pub mod postgres {
+        pub use tokenkeep_store_postgres::*;
+    }
+
+    /// `redis://…`
+    #[cfg(feature = "redis")]
+    pub mod redis {
+        pub use tokenkeep_store_redis::*;
     }
 
     /// `sqlite:PATH`

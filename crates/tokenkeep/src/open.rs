@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use tokenkeep_core::{ListStore, Operation, StoreError, TokenStore};
+use tokenkeep_core::{BulkStore, ListStore, Operation, StoreError, StoreErrorKind, TokenStore};
 #[cfg(feature = "file")]
 use tokenkeep_store_file::{Dialect, FileConfig, FileStore};
+#[cfg(feature = "mysql")]
+use tokenkeep_store_mysql::{MysqlConfig, MysqlStore};
+#[cfg(feature = "postgres")]
+use tokenkeep_store_postgres::{PostgresConfig, PostgresStore};
+#[cfg(feature = "redis")]
+use tokenkeep_store_redis::{RedisConfig, RedisStore};
 #[cfg(feature = "sqlite")]
-use tokenkeep_store_sqlite::SqliteStore;
+use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
 
 #[cfg(feature = "file")]
 use crate::FileDialect;
@@ -48,18 +54,39 @@ pub enum OpenedStore {
     /// `file:PATH`
     #[cfg(feature = "file")]
     File(Arc<FileStore>),
+    /// `mysql://…`
+    #[cfg(feature = "mysql")]
+    Mysql(Arc<MysqlStore>),
+    /// `postgres://…`
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<PostgresStore>),
+    /// `redis://…`
+    #[cfg(feature = "redis")]
+    Redis(Arc<RedisStore>),
 }
 
 impl OpenedStore {
     /// The store as what every store is.
     #[must_use]
     pub fn into_store(self) -> Arc<dyn TokenStore> {
+        self.into_bulk_store()
+    }
+
+    /// The store as one whose tokens can be [moved](crate::migrate).
+    #[must_use]
+    pub fn into_bulk_store(self) -> Arc<dyn BulkStore> {
         match self {
             Self::List(store) => store,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(store) => store,
             #[cfg(feature = "file")]
             Self::File(store) => store,
+            #[cfg(feature = "mysql")]
+            Self::Mysql(store) => store,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store,
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store,
         }
     }
 }
@@ -70,7 +97,6 @@ impl StoreUrl {
     /// # Errors
     ///
     /// Unsupported if the store's feature is off; otherwise what keeps the store from opening.
-    #[expect(clippy::unused_async, reason = "a store behind a network connects here")]
     pub async fn open(&self) -> Result<OpenedStore, StoreError> {
         match self {
             Self::List => Ok(OpenedStore::List(Arc::new(ListStore::new()))),
@@ -87,6 +113,7 @@ impl StoreUrl {
                 let opened = FileConfig::new(path).dialect(dialect).open();
                 opened.map(Arc::new).map(OpenedStore::File)
             }
+            Self::Mysql(_) | Self::Postgres(_) | Self::Redis(_) => self.connect().await,
             #[cfg(not(feature = "sqlite"))]
             Self::Sqlite(_) | Self::SqliteMemory => Err(not_built("sqlite")),
             #[cfg(not(feature = "file"))]
@@ -94,12 +121,72 @@ impl StoreUrl {
         }
         .map_err(|error: StoreError| error.during(Operation::Open))
     }
+
+    /// Opens the store to read from it. A file or database that is not there is an error and is not
+    /// made; a SQLite database is opened read-only.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable if there is no such file; otherwise those of [`open`](Self::open).
+    pub async fn open_to_read(&self) -> Result<OpenedStore, StoreError> {
+        if let Self::Sqlite(path) | Self::File { path, .. } = self
+            && !path.exists()
+        {
+            let missing = format!("{} is not there", path.display());
+            return Err(StoreError::new(StoreErrorKind::Unavailable, missing)
+                .with_hint("correct the path")
+                .during(Operation::Open));
+        }
+        #[cfg(feature = "sqlite")]
+        if let Self::Sqlite(path) = self {
+            let opened = SqliteConfig::new(path).read_only(true).open();
+            return opened.map(Arc::new).map(OpenedStore::Sqlite);
+        }
+        self.open().await
+    }
+
+    /// Whether the URL of a server is one; true of all others, and where its store is left out.
+    pub(crate) fn check_server(&self) -> Result<(), StoreError> {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mysql(url) => MysqlConfig::from_url(url.expose_url()).map(drop),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => PostgresConfig::from_url(url.expose_url()).map(drop),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => RedisConfig::from_url(url.expose_url()).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "redis")),
+        expect(clippy::unused_async, reason = "a store behind a network connects here")
+    )]
+    async fn connect(&self) -> Result<OpenedStore, StoreError> {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mysql(url) => {
+                let opened = MysqlConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::Mysql)
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => {
+                let opened = PostgresConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::Postgres)
+            }
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => {
+                let opened = RedisConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::Redis)
+            }
+            other => Err(not_built(other.scheme())),
+        }
+    }
 }
 
-#[cfg(not(all(feature = "file", feature = "sqlite")))]
 fn not_built(scheme: &str) -> StoreError {
     StoreError::new(
-        tokenkeep_core::StoreErrorKind::Unsupported,
+        StoreErrorKind::Unsupported,
         format!("the store `{scheme}:` is not in this build"),
     )
     .with_hint(format!("build tokenkeep with its feature `{scheme}`"))
@@ -107,7 +194,7 @@ fn not_built(scheme: &str) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use tokenkeep_core::{OAuthToken, StoreErrorKind};
+    use tokenkeep_core::OAuthToken;
 
     use super::*;
 
@@ -138,10 +225,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_opened_to_read_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        for url in ["sqlite:DIR/t.db", "file:DIR/t.csv"] {
+            let url: StoreUrl = url.replace("DIR", dir.path().to_str().unwrap()).parse().unwrap();
+            let error = url.open_to_read().await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{url}");
+            assert_eq!(error.operation(), Some(Operation::Open));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_opened_says_so() {
         let kind = async |url: &str| open_store(url).await.unwrap_err().kind();
         assert_eq!(kind("tokens.db").await, StoreErrorKind::Invalid);
-        assert_eq!(kind("mysql://h/d").await, StoreErrorKind::Unsupported);
+        assert_eq!(kind("keyring:x").await, StoreErrorKind::Unsupported);
+        for (url, feature, built) in [
+            ("mysql://h/d", "mysql", cfg!(feature = "mysql")),
+            ("postgresql://h/d", "postgres", cfg!(feature = "postgres")),
+            ("rediss://h", "redis", cfg!(feature = "redis")),
+        ] {
+            if !built {
+                let error = open_store(url).await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+                let hint = format!("build tokenkeep with its feature `{feature}`");
+                assert_eq!(error.hint(), Some(&*hint));
+            }
+        }
         let error = open_store("ftp:x").await.unwrap_err();
         assert_eq!(error.operation(), Some(Operation::Open));
         assert_eq!(error.to_string(), "could not open the store: there is no store `ftp:`");

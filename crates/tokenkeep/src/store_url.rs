@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use tokenkeep_core::{StoreError, StoreErrorKind};
 
+use crate::ServerUrl;
+
 /// Which store, as one line of text.
 ///
 /// | URL | store |
@@ -12,9 +14,15 @@ use tokenkeep_core::{StoreError, StoreErrorKind};
 /// | `sqlite::memory:` | a SQLite database in memory; gone with the process |
 /// | `file:PATH` | the official SDKs' token file; made if it is not there |
 /// | `file:PATH?dialect=quoted` | the same, with values quoted that not every SDK can read |
+/// | `mysql://USER@HOST:PORT/DATABASE` | a MySQL or MariaDB database; feature `mysql` |
+/// | `postgres://USER@HOST:PORT/DATABASE` | a PostgreSQL database; feature `postgres` |
+/// | `redis://HOST:PORT/NUMBER`, `rediss://…` | a Redis server or cluster; feature `redis` |
 /// | `list:` | a list in memory; gone with the process |
 ///
-/// What stands between the colon and a `?` is the path as it is, without any escaping; a relative
+/// What the URLs of servers may say is in the documentation of each store's `from_url`. A password
+/// never has to stand in them: `?password-env=VAR` or `?password-file=PATH` say where it is.
+///
+/// For `sqlite:` and `file:`, what stands between the colon and a `?` is the path as it is, without any escaping; a relative
 /// one is relative to the directory of the process when the store is opened. A path with a `?`
 /// in it cannot be written as a URL: open that store by its own type.
 ///
@@ -42,6 +50,12 @@ pub enum StoreUrl {
         /// How its values are written.
         dialect: FileDialect,
     },
+    /// `mysql://…` and `mariadb://…`
+    Mysql(ServerUrl),
+    /// `postgres://…` and `postgresql://…`
+    Postgres(ServerUrl),
+    /// `redis://…` and `rediss://…`
+    Redis(ServerUrl),
 }
 
 /// How a token file's values are written.
@@ -56,18 +70,10 @@ pub enum FileDialect {
 }
 
 /// Stores of later versions: their URLs are reserved.
-const LATER: [&str; 8] = [
-    "aws-secretsmanager",
-    "keyring",
-    "mysql",
-    "postgres",
-    "postgresql",
-    "redis",
-    "rediss",
-    "vault+https",
-];
+const LATER: [&str; 3] = ["aws-secretsmanager", "keyring", "vault+https"];
 
-const KNOWN: &str = "sqlite:PATH, sqlite::memory:, file:PATH and list:";
+const KNOWN: &str = "sqlite:PATH, sqlite::memory:, file:PATH, mysql://…, postgres://…, redis://…, \
+                     rediss://… and list:";
 
 impl StoreUrl {
     /// What stands before the colon.
@@ -77,6 +83,9 @@ impl StoreUrl {
             Self::List => "list",
             Self::Sqlite(_) | Self::SqliteMemory => "sqlite",
             Self::File { .. } => "file",
+            Self::Mysql(_) => "mysql",
+            Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
         }
     }
 
@@ -85,7 +94,11 @@ impl StoreUrl {
     pub fn is_in_memory(&self) -> bool {
         match self {
             Self::List | Self::SqliteMemory => true,
-            Self::Sqlite(_) | Self::File { .. } => false,
+            Self::Sqlite(_)
+            | Self::File { .. }
+            | Self::Mysql(_)
+            | Self::Postgres(_)
+            | Self::Redis(_) => false,
         }
     }
 }
@@ -95,6 +108,9 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, StoreUrlError> {
         let (scheme, rest) = split_scheme(text)?;
+        if let Some(server) = Self::of_server(&scheme, rest) {
+            return server;
+        }
         let (location, options) = match rest.split_once('?') {
             Some((location, options)) => (location, Some(options)),
             None => (rest, None),
@@ -125,6 +141,21 @@ impl FromStr for StoreUrl {
 }
 
 impl StoreUrl {
+    /// The store with a server that these parts of a URL name; `None` if it is another store.
+    fn of_server(scheme: &str, rest: &str) -> Option<Result<Self, StoreUrlError>> {
+        let of: fn(ServerUrl) -> Self = match scheme {
+            "mysql" | "mariadb" => Self::Mysql,
+            "postgres" | "postgresql" => Self::Postgres,
+            "redis" | "rediss" => Self::Redis,
+            _ => return None,
+        };
+        let url = of(ServerUrl::new(format!("{scheme}:{rest}")));
+        Some(url.check_server().map(|()| url).map_err(|error| {
+            let hint = error.hint().unwrap_or("see the documentation of the store's URL");
+            StoreUrlError::new(error.to_string()).hint(hint)
+        }))
+    }
+
     fn with_option(self, option: &str) -> Result<Self, StoreUrlError> {
         match (self, option.split_once('=')) {
             (Self::File { path, .. }, Some(("dialect", "quoted"))) => {
@@ -145,7 +176,7 @@ impl StoreUrl {
     }
 }
 
-/// Writes the URL that reads as this store.
+/// Writes the URL that reads as this store, but for a password in it, which is masked.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -158,6 +189,7 @@ impl fmt::Display for StoreUrl {
             Self::File { path, dialect: FileDialect::Quoted } => {
                 write!(f, "file:{}?dialect=quoted", path.display())
             }
+            Self::Mysql(url) | Self::Postgres(url) | Self::Redis(url) => url.fmt(f),
         }
     }
 }
@@ -260,10 +292,6 @@ mod tests {
     #[test]
     fn a_later_versions_store_is_said_to_be_one_without_its_password() {
         for text in [
-            "mysql://user:test-password@db/zoho",
-            "postgres://u:test-password@h/d",
-            "redis://:test-password@h",
-            "rediss://:test-password@h?cluster=true",
             "aws-secretsmanager:test-password?region=eu-west-1",
             "vault+https://h/test-password",
             "keyring:test-password",
@@ -281,9 +309,31 @@ mod tests {
         assert_eq!(error.to_string(), "there is no store `mongo:`");
         assert_eq!(
             error.way_out(),
-            "this version has sqlite:PATH, sqlite::memory:, file:PATH and list:"
+            "this version has sqlite:PATH, sqlite::memory:, file:PATH, mysql://…, postgres://…, \
+             redis://…, rediss://… and list:"
         );
         assert!(!format!("{error:?}").contains("test-password"));
+    }
+
+    #[test]
+    fn a_servers_url_is_kept_and_its_password_not_shown() {
+        for (text, scheme) in [
+            ("mysql://app:test-password@db/zoho?table=tokens", "mysql"),
+            ("mariadb://app:test-password@db/zoho", "mysql"),
+            ("postgres://app:test-password@db/zoho", "postgres"),
+            ("PostgreSQL://app:test-password@db/zoho", "postgres"),
+            ("redis://:test-password@db:6379/1", "redis"),
+            ("rediss://:test-password@db?cluster=true", "redis"),
+        ] {
+            let url: StoreUrl = text.parse().unwrap();
+            assert_eq!((url.scheme(), url.is_in_memory()), (scheme, false));
+            assert!(!format!("{url} {url:?}").contains("test-password"), "{url:?}");
+            let (StoreUrl::Mysql(kept) | StoreUrl::Postgres(kept) | StoreUrl::Redis(kept)) = &url
+            else {
+                panic!("{url}")
+            };
+            assert!(kept.expose_url().ends_with(text.split_once(':').unwrap().1));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `tokenkeep doctor`
 
+mod databases;
 mod layout;
 mod servers;
 mod spool;

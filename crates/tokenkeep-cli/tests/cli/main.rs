@@ -12,6 +12,7 @@ mod import_export;
 mod keep;
 mod leaks;
 mod login;
+mod migrate;
 mod processes;
 mod provider;
 mod spool;

@@ -171,6 +171,21 @@ impl Ran {
         self
     }
 
+    /// Fails, and has printed its result as JSON before.
+    #[track_caller]
+    pub(crate) fn fails_after_output_of_json(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.shown);
+        assert!(self.stderr.contains("error: "), "{}", self.shown);
+        assert!(self.stdout.starts_with('{'), "{}", self.shown);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn code_is(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.shown);
+        self
+    }
+
     #[track_caller]
     pub(crate) fn says(self, part: &str) -> Self {
         assert!(self.shown.contains(part), "{part:?} is not in\n{}", self.shown);

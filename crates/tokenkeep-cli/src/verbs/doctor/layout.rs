@@ -8,7 +8,7 @@ use tokenkeep::{
     },
 };
 
-use super::{Check, Verdict, failed};
+use super::{Check, Verdict, databases, failed};
 
 pub(super) async fn examine(store: &OpenedStore, damage: &[String], checks: &mut Vec<Check>) {
     let before = checks.len();
@@ -26,6 +26,14 @@ pub(super) async fn examine(store: &OpenedStore, damage: &[String], checks: &mut
         },
         OpenedStore::Sqlite(store) => match store.inspect().await {
             Ok(inspection) => of_database(&inspection, damage, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::Postgres(store) => match store.inspect().await {
+            Ok(inspection) => databases::of_postgres(&inspection, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::Redis(store) => match store.inspect().await {
+            Ok(inspection) => databases::of_redis(&inspection, checks),
             Err(error) => checks.push(failed("layout", error.into())),
         },
         OpenedStore::List(_) | _ => {}
@@ -90,7 +98,7 @@ fn of_database(inspection: &Inspection, damage: &[String], checks: &mut Vec<Chec
 /// At most this many are listed of one kind.
 const LISTED: usize = 10;
 
-fn list(ids: &[TokenId]) -> String {
+pub(super) fn list(ids: &[TokenId]) -> String {
     let mut text = ids.iter().take(LISTED).map(TokenId::as_str).collect::<Vec<_>>().join(", ");
     if ids.len() > LISTED {
         text = format!("{text} and {} more", ids.len() - LISTED);
