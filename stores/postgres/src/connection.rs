@@ -96,14 +96,17 @@ impl Connector {
 
     /// Limits what a statement, a lock and a transaction that is not gone on with may take, so that
     /// nothing of an operation that was given up holds others up. Where the user or the database
-    /// does without writing through to the disk, this connection does not.
+    /// does without writing through to the disk, this connection does not. Where the database knows
+    /// no encoding, bytes come as they are: else one row that is no UTF-8 would hide all others.
     async fn prepare_session(&self, client: &Client) -> Result<(), Fault> {
         let limit = self.config.timeout.as_millis();
         let sql = format!(
             "set statement_timeout = {limit}; set lock_timeout = {limit}; \
              set idle_in_transaction_session_timeout = {limit}; \
              select set_config('synchronous_commit', 'on', false) \
-             where current_setting('synchronous_commit') = 'off'"
+             where current_setting('synchronous_commit') = 'off'; \
+             select set_config('client_encoding', 'SQL_ASCII', false) \
+             where current_setting('server_encoding') = 'SQL_ASCII'"
         );
         Ok(client.batch_execute(&sql).await?)
     }

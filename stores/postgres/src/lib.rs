@@ -6,6 +6,7 @@ mod bulk;
 mod config;
 mod connection;
 mod error;
+mod inspect;
 mod layout;
 mod listing;
 mod marker;
@@ -22,5 +23,6 @@ mod writes;
 
 pub use self::{
     config::{PostgresConfig, Tls},
+    inspect::Inspection,
     store::PostgresStore,
 };

@@ -196,7 +196,7 @@ impl Pool {
     }
 
     /// The connection that small reads share.
-    async fn reader(&self) -> Result<Arc<Connection>, Fault> {
+    pub(crate) async fn reader(&self) -> Result<Arc<Connection>, Fault> {
         if let Some(reader) = self.current_reader() {
             return Ok(reader);
         }

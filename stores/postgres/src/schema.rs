@@ -1,9 +1,10 @@
 //! Checks the token table, makes what is missing, and finds out how it is laid out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use futures_util::future::{try_join, try_join5};
 use tokenkeep_core::{Field, Outcome, StoreError, StoreErrorKind};
-use tokio_postgres::{Client, error::DbError, types::ToSql};
+use tokio_postgres::{Client, Row, error::DbError, types::ToSql};
 
 use crate::{
     config::PostgresConfig,
@@ -31,10 +32,8 @@ pub(crate) async fn prepare(client: &Client, config: &PostgresConfig) -> Result<
             layout.columns = columns;
         }
         match make(client, &layout, &found).await {
-            Ok(()) => match Found::read(client, &layout).await?.columns(&layout.table)? {
-                Some(columns) => return Ok(Layout { columns, ..layout }),
-                None => continue,
-            },
+            Ok(()) if found.is_usable() => return Ok(layout),
+            Ok(()) => {}
             Err(error) if error.as_db_error().is_some_and(was_overtaken) => {}
             Err(error) => return Err(error.into()),
         }
@@ -160,88 +159,88 @@ struct FoundColumn {
     has_default: bool,
 }
 
+type Asked<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+const OF_CLASS: &str = "from pg_catalog.pg_class c join pg_catalog.pg_namespace n \
+     on n.oid = c.relnamespace";
+
+const KINDS: &str = "select c.relname::text, c.relkind::text {} where n.nspname = $1 \
+     and c.relname = any($2::text[])";
+
+const COLUMNS: &str = "select a.attname::text, t.typname::text, a.atttypmod, a.attnotnull, \
+     a.atthasdef or a.attidentity <> '' {} join pg_catalog.pg_attribute a on a.attrelid = c.oid \
+     join pg_catalog.pg_type t on t.oid = a.atttypid where n.nspname = $1 and c.relname = $2 \
+     and a.attnum > 0 and not a.attisdropped";
+
+/// What an index has to be to find by id.
+const OF_ID: &str = " and x.indpred is null and x.indisvalid and x.indkey[0] = \
+     (select a.attnum from pg_catalog.pg_attribute a \
+     where a.attrelid = c.oid and a.attname = 'id')";
+
+fn of_index(condition: &str) -> String {
+    format!(
+        "select i.relname::text {OF_CLASS} join pg_catalog.pg_index x on x.indrelid = c.oid \
+         join pg_catalog.pg_class i on i.oid = x.indexrelid \
+         where n.nspname = $1 and c.relname = $2{condition}"
+    )
+}
+
+fn names(rows: &[Row]) -> Result<HashSet<String>, StoreError> {
+    rows.iter().map(|row| value(row, 0)).collect()
+}
+
+impl FoundColumn {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            name: value(row, 0)?,
+            kind: value(row, 1)?,
+            modifier: value(row, 2)?,
+            not_null: value(row, 3)?,
+            has_default: value(row, 4)?,
+        })
+    }
+}
+
 impl Found {
     async fn read(client: &Client, layout: &Layout) -> Result<Self, Fault> {
-        let schema = &layout.schema;
-        let names = async |sql: &str, parameters: &[&(dyn ToSql + Sync)]| {
-            let rows = client.query(sql, parameters).await?;
-            let names = rows.iter().map(|row| value::<String>(row, 0));
-            Ok::<HashSet<String>, Fault>(names.collect::<Result<_, _>>()?)
-        };
-        let of_class = "from pg_catalog.pg_class c join pg_catalog.pg_namespace n \
-                        on n.oid = c.relnamespace";
-        let side = layout.side_table();
-        let meta = "tokenkeep_meta";
-        let kinds = client
-            .query(
-                &format!(
-                    "select c.relname::text, c.relkind::text {of_class} where n.nspname = $1 \
-                     and c.relname = any($2::text[])"
-                ),
-                &[schema, &vec![layout.table.as_str(), side.as_str(), meta]],
-            )
-            .await?;
-        let mut kind = None;
-        let (mut has_side, mut has_meta) = (false, false);
-        for row in &kinds {
-            let name: String = value(row, 0)?;
-            if name == layout.table {
-                kind = Some(value(row, 1)?);
-            }
-            has_side |= name == side;
-            has_meta |= name == meta;
-        }
-        let columns = client
-            .query(
-                &format!(
-                    "select a.attname::text, t.typname::text, a.atttypmod, a.attnotnull, \
-                     a.atthasdef or a.attidentity <> '' {of_class} \
-                     join pg_catalog.pg_attribute a on a.attrelid = c.oid \
-                     join pg_catalog.pg_type t on t.oid = a.atttypid \
-                     where n.nspname = $1 and c.relname = $2 and a.attnum > 0 \
-                     and not a.attisdropped"
-                ),
-                &[schema, &layout.table],
-            )
-            .await?;
-        let columns = columns
+        let (schema, table, side) = (&layout.schema, &layout.table, layout.side_table());
+        let asked = vec![table.as_str(), &side, "tokenkeep_meta"];
+        let (asked, of_table): (Asked<'_>, Asked<'_>) = (&[schema, &asked], &[schema, table]);
+        let (of_index, of_id) = (of_index(""), of_index(OF_ID));
+        // All at once: a program that opens the store, asks one thing and ends waits for little else.
+        let (kinds, columns, indices, of_id, (functions, triggers)) = try_join5(
+            client.query(&KINDS.replace("{}", OF_CLASS), asked),
+            client.query(&COLUMNS.replace("{}", OF_CLASS), of_table),
+            client.query(&of_index, of_table),
+            client.query(&of_id, of_table),
+            try_join(
+                client.query(notify::FUNCTIONS, &[schema]),
+                client.query(notify::TRIGGERS, &[schema]),
+            ),
+        )
+        .await?;
+        let kinds: HashMap<String, String> = kinds
             .iter()
-            .map(|row| {
-                Ok(FoundColumn {
-                    name: value(row, 0)?,
-                    kind: value(row, 1)?,
-                    modifier: value(row, 2)?,
-                    not_null: value(row, 3)?,
-                    has_default: value(row, 4)?,
-                })
-            })
+            .map(|row| Ok((value(row, 0)?, value(row, 1)?)))
             .collect::<Result<_, StoreError>>()?;
-        let of_index = format!(
-            "select i.relname::text {of_class} join pg_catalog.pg_index x on x.indrelid = c.oid \
-             join pg_catalog.pg_class i on i.oid = x.indexrelid \
-             where n.nspname = $1 and c.relname = $2"
-        );
-        let indices = names(&of_index, &[schema, &layout.table]).await?;
-        let of_id = format!(
-            "{of_index} and x.indpred is null and x.indisvalid and x.indkey[0] = \
-             (select a.attnum from pg_catalog.pg_attribute a \
-             where a.attrelid = c.oid and a.attname = 'id')"
-        );
-        let id_is_indexed = !names(&of_id, &[schema, &layout.table]).await?.is_empty();
-        let is_recorded = has_meta && recorded(client, layout).await?;
-        let functions = names(notify::FUNCTIONS, &[schema]).await?;
-        let triggers = names(notify::TRIGGERS, &[schema]).await?;
+        let columns = columns.iter().map(FoundColumn::read).collect::<Result<_, _>>()?;
+        let has_meta = kinds.contains_key("tokenkeep_meta");
         Ok(Self {
+            kind: kinds.get(table).cloned(),
             columns,
-            kind,
-            indices,
-            id_is_indexed,
-            has_side,
+            indices: names(&indices)?,
+            id_is_indexed: !of_id.is_empty(),
+            has_side: kinds.contains_key(&side),
             has_meta,
-            is_recorded,
+            is_recorded: has_meta && recorded(client, layout).await?,
             has_function: !functions.is_empty(),
-            triggers,
+            triggers: names(&triggers)?,
         })
+    }
+
+    /// Whether all is there that has to be.
+    fn is_usable(&self) -> bool {
+        self.kind.is_some() && self.has_side && self.has_meta && self.is_recorded
     }
 
     /// The columns of the token table; `None` if there is no table.
