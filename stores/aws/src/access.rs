@@ -162,11 +162,6 @@ pub(crate) fn number(name: &str, value: &str) -> Result<u32, StoreError> {
     value.parse().map_err(|_wrong| invalid(format!("{name} in the URL must be a whole number")))
 }
 
-/// A parameter that is `true` or `false`.
-pub(crate) fn truth(name: &str, value: &str) -> Result<bool, StoreError> {
-    value.parse().map_err(|_wrong| invalid(format!("{name} in the URL must be true or false")))
-}
-
 fn invalid(message: String) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, message)
 }

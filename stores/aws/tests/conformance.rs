@@ -12,11 +12,21 @@ use std::{
 use async_trait::async_trait;
 use tokenkeep_core::{Clock, Field, StoreError, TokenStore};
 use tokenkeep_servers::{Kind, shared};
-use tokenkeep_store_aws::{AwsAccess, dynamodb::DynamoDbConfig};
+use tokenkeep_store_aws::{
+    AwsAccess, dynamodb::DynamoDbConfig, secretsmanager::SecretsManagerConfig,
+};
 use tokenkeep_testkit::conformance::{self, Capabilities, Fixture, SetupError, Space};
 
 fn main() -> ExitCode {
-    conformance::main(vec![Box::new(DynamoDb)])
+    conformance::main(vec![Box::new(DynamoDb), Box::new(SecretsManager)])
+}
+
+/// moto takes one request at a time, and many tests run on it.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+fn access(endpoint: &str) -> AwsAccess {
+    let access = AwsAccess::new().region("eu-central-1").endpoint(endpoint);
+    access.keys("test-key-id", "test-secret-key")
 }
 
 /// A name that no other test has.
@@ -81,6 +91,60 @@ impl Table {
 impl Space for Table {
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
         Ok(Arc::new(self.config().clock(clock).open().await?))
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(format!("{} {}", self.endpoint, self.name))
+    }
+}
+
+struct SecretsManager;
+
+#[async_trait]
+impl Fixture for SecretsManager {
+    fn name(&self) -> &'static str {
+        "secretsmanager"
+    }
+
+    fn missing(&self) -> Option<String> {
+        shared(Kind::Moto).err().map(|missing| missing.to_string())
+    }
+
+    async fn space(&self) -> Result<Box<dyn Space>, SetupError> {
+        Ok(Box::new(Secret { endpoint: shared(Kind::Moto)?[0].url(), name: name() }))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // A secret holds 64 KiB.
+        Capabilities::new().persistent().processes().bulk(100, 100)
+    }
+
+    async fn open_address(
+        &self,
+        address: &str,
+        _clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn TokenStore>, StoreError> {
+        let (endpoint, name) = address.split_once(' ').unwrap_or_default();
+        let secret = Secret { endpoint: endpoint.to_owned(), name: name.to_owned() };
+        Ok(Arc::new(secret.config().open().await?))
+    }
+}
+
+struct Secret {
+    endpoint: String,
+    name: String,
+}
+
+impl Secret {
+    fn config(&self) -> SecretsManagerConfig {
+        SecretsManagerConfig::new(&self.name).access(access(&self.endpoint)).timeout(TIMEOUT)
+    }
+}
+
+#[async_trait]
+impl Space for Secret {
+    async fn open(&self, _clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
+        Ok(Arc::new(self.config().open().await?))
     }
 
     fn address(&self) -> Option<String> {

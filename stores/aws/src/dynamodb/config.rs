@@ -68,7 +68,7 @@ impl DynamoDbConfig {
             let number = || access::number(name, value);
             match &**name {
                 "timeout" => config.timeout = Duration::from_secs(number()?.into()),
-                "create" => config.create = access::truth(name, value)?,
+                "create" => config.create = truth(name, value)?,
                 "marks" => config.marks = number()?,
                 "expire-after" => {
                     let days = Duration::from_secs(86_400) * number()?;
@@ -211,6 +211,13 @@ impl FromStr for DynamoDbConfig {
     fn from_str(url: &str) -> Result<Self, StoreError> {
         Self::from_url(url)
     }
+}
+
+/// A parameter that is `true` or `false`.
+fn truth(name: &str, value: &str) -> Result<bool, StoreError> {
+    value.parse().map_err(|_wrong| {
+        StoreError::new(StoreErrorKind::Invalid, format!("{name} in the URL must be true or false"))
+    })
 }
 
 fn other(message: &str) -> StoreError {

@@ -4,9 +4,10 @@ use std::{
     collections::HashMap,
     error::Error,
     hash::{DefaultHasher, Hash, Hasher},
+    ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,16 +18,10 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use tokenkeep_core::{
-    ChangeMark, Clock, MAX_ID, Operation, Outcome, StoreError, StoreErrorKind, TokenId, next_id,
-};
-use tracing::debug;
+use tokenkeep_core::{ChangeMark, Clock, MAX_ID, Operation, StoreError, TokenId, next_id};
 
 use super::items::{self, COUNTER, Item, PK, Row, number, number_of, text, token_pk};
-use crate::{
-    error::{Fault, fault},
-    pace::{Pace, quietly},
-};
+use crate::pace::{Attempt, Pace, detached, limited};
 
 /// How many items one request may ask for.
 const BATCH: usize = 100;
@@ -89,7 +84,7 @@ impl Table {
         about.hash(&mut hasher);
         let turn = (hasher.finish() % TURNS as u64) as usize;
         let table = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        detached(operation, async move {
             let run = Run::new(&table);
             let progress = Arc::clone(&run.progress);
             let work = async {
@@ -97,105 +92,41 @@ impl Table {
                 work(run).await
             };
             limited(table.timeout, &progress, Box::pin(work)).await
-        });
-        match task.await {
-            Ok(result) => result.map_err(|error| error.during(operation)),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is shutting down.
-            Err(_cancelled) => Err(StoreError::new(StoreErrorKind::Unavailable, "it was ended")
-                .with_outcome(Outcome::Unknown)
-                .during(operation)),
-        }
-    }
-}
-
-/// How far an operation has come.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Whether a write is under way, of which nobody knows whether it has been done.
-    pub(crate) undecided: AtomicBool,
-    /// What failed last.
-    last: Mutex<Option<StoreError>>,
-}
-
-impl Progress {
-    pub(crate) fn failed(&self, error: StoreError) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    }
-}
-
-/// Ends `work` after `limit`, and says what holds then.
-async fn limited<T>(
-    limit: Duration,
-    progress: &Progress,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let late = || {
-        let last = progress.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        last.unwrap_or_else(|| {
-            StoreError::new(
-                StoreErrorKind::Busy,
-                format!("it was not done within {} ms", limit.as_millis()),
-            )
-            .with_hint("try again, or give it more time")
         })
-        .with_outcome(Outcome::NotApplied)
-    };
-    let result = match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_elapsed) => Err(late()),
-    };
-    match result {
-        Err(error) if progress.undecided.load(Ordering::SeqCst) => {
-            Err(error.with_outcome(Outcome::Unknown))
-        }
-        result => result,
+        .await
     }
 }
 
-/// One operation under way.
+/// One operation under way on a table.
 pub(crate) struct Run {
     pub(crate) table: Arc<Table>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) pace: Pace,
+    attempt: Attempt,
+}
+
+impl Deref for Run {
+    type Target = Attempt;
+
+    fn deref(&self) -> &Attempt {
+        &self.attempt
+    }
+}
+
+impl DerefMut for Run {
+    fn deref_mut(&mut self) -> &mut Attempt {
+        &mut self.attempt
+    }
 }
 
 impl Run {
     fn new(table: &Arc<Table>) -> Self {
-        Self { table: Arc::clone(table), progress: Arc::default(), pace: Pace::new() }
+        Self { table: Arc::clone(table), attempt: Attempt::new("table") }
     }
 
     /// One that goes on beside this one.
     pub(crate) fn another(&self) -> Self {
-        Self {
-            table: Arc::clone(&self.table),
-            progress: Arc::clone(&self.progress),
-            pace: Pace::new(),
-        }
-    }
-
-    /// Makes a request that may be made twice, until it is answered.
-    pub(crate) async fn ask<T, E, F>(&mut self, request: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + Error + 'static,
-    {
-        loop {
-            match quietly(request()).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => match fault(&error, "table") {
-                    Fault::Final(error) => return Err(error),
-                    Fault::Passing(error) | Fault::Lost(error) => self.again(error).await,
-                },
-            }
-        }
-    }
-
-    /// Waits before something is tried again because of `error`.
-    pub(crate) async fn again(&mut self, error: StoreError) {
-        debug!(reason = %error, "a request to DynamoDB is made again");
-        self.progress.failed(error);
-        self.pace.pause().await;
+        let progress = Arc::clone(&self.progress);
+        let attempt = Attempt { progress, pace: Pace::new(), what: self.what };
+        Self { table: Arc::clone(&self.table), attempt }
     }
 
     /// An item as it is now.
