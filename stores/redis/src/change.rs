@@ -11,6 +11,9 @@ use crate::{
     script::{Call, LOOK},
 };
 
+/// What looks at more than this may take long.
+const MANY: usize = 100;
+
 /// What is read: names of the index, and ids.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
@@ -66,8 +69,10 @@ impl Link {
     where
         A: Send,
     {
+        let many = look.names.len() + look.ids.len() > MANY;
+        let mut limit = if many { self.limit().patient() } else { self.limit() };
         let mut lost = Vec::new();
-        let changed = self.change_by(&mut self.limit(), look, decide, &mut lost).await;
+        let changed = self.change_by(&mut limit, look, decide, &mut lost).await;
         changed.map_err(|error| {
             let error = error.during(operation);
             if lost.is_empty() { error } else { unknown(error) }

@@ -49,8 +49,12 @@ struct Current {
 /// The time limit of one operation, and the pauses in it.
 pub(crate) struct Limit {
     ends: Instant,
-    /// How long one attempt may take.
+    /// How long one attempt may take: less than all, so that a connection on which nothing comes is
+    /// given up in time.
     attempt: Duration,
+    /// With less time than this left nothing is begun again: a write that is sent too late is one of
+    /// which nobody knows what became.
+    least: Duration,
     /// Whether keys are looked for on other nodes.
     follows: bool,
     pauses: ExponentialBackoff,
@@ -82,6 +86,7 @@ impl Link {
         Limit {
             ends: Instant::now() + timeout,
             attempt: timeout / 4,
+            least: timeout / 10,
             follows: self.config.topology == Topology::Cluster,
             pauses: ExponentialBuilder::new()
                 .with_min_delay(first)
@@ -262,9 +267,14 @@ impl Current {
 }
 
 impl Limit {
+    /// The same with all the time for one attempt: for what may take long.
+    pub(crate) fn patient(self) -> Self {
+        Self { attempt: Duration::MAX, ..self }
+    }
+
     /// When an attempt that begins now has to end.
     fn of_attempt(&self) -> Instant {
-        self.ends.min(Instant::now() + self.attempt)
+        Instant::now().checked_add(self.attempt).map_or(self.ends, |ends| ends.min(self.ends))
     }
 
     /// Waits before another attempt, if that can help.
@@ -282,7 +292,7 @@ impl Limit {
             return Err(fault.error);
         }
         let pause = self.pauses.next().unwrap_or(PAUSES.1);
-        if Instant::now() + pause >= self.ends {
+        if Instant::now() + pause + self.least >= self.ends {
             return Err(fault.error);
         }
         debug!(error = %fault.error, "trying again");

@@ -50,7 +50,10 @@ impl RedisStore {
 
     /// Removes one token, or all; how many there were.
     async fn remove(&self, operation: Operation, id: Option<&TokenId>) -> Result<u64, StoreError> {
-        let mut limit = self.link.limit();
+        let mut limit = match id {
+            Some(_) => self.link.limit(),
+            None => self.link.limit().patient(),
+        };
         let mut arguments = vec![new_mark()?.to_string()];
         arguments.extend(id.map(place_of));
         let call = Call::new(&REMOVE, arguments);

@@ -24,8 +24,10 @@ if expected_last ~= '' then
   if tonumber(expected_last) ~= last then return {'changed'} end
   last = tonumber(given_last)
 end
+local checked = {}
 for _ = 1, tonumber(take()) do
   local name = base .. take()
+  checked[name] = true
   local members = take_list()
   if redis.call('SCARD', name) ~= #members then return {'changed'} end
   for _, id in ipairs(members) do
@@ -36,6 +38,15 @@ for _, kind in ipairs({'token:', 'beside:'}) do
   for _ = 1, tonumber(take()) do
     local key = base .. kind .. take()
     if (redis.call('HGET', key, 'version') or '') ~= take() then return {'changed'} end
+  end
+end
+
+-- Looks whether a name of the index can be written.
+local function check(name)
+  name = base .. name
+  if not checked[name] then
+    checked[name] = true
+    redis.call('SCARD', name)
   end
 end
 
@@ -57,18 +68,20 @@ while at < #ARGV do
       local number = tonumber(step.id)
       if number <= 2147483647 and number > last then last = number end
     end
-    for name in each(step.index) do redis.call('SCARD', base .. name) end
+    for name in each(step.index) do check(name) end
   elseif step.what == 'side' then
     step.set, step.clear = take_list(), take_list()
   end
-  for name in each(redis.call('HGET', base .. 'token:' .. step.id, 'index')) do
-    redis.call('SCARD', base .. name)
+  -- Under an id that was just given there is nothing.
+  if not step.given then
+    step.before = redis.call('HGET', base .. 'token:' .. step.id, 'index')
+    for name in each(step.before) do check(name) end
+    step.besides = redis.call('HLEN', base .. 'beside:' .. step.id)
   end
-  redis.call('HLEN', base .. 'beside:' .. step.id)
   work[#work + 1] = step
 end
 redis.call('ZCARD', base .. 'ids')
-redis.call('ZCARD', base .. 'expiry')
+local expiring = redis.call('ZCARD', base .. 'expiry') > 0
 
 -- From here on everything is written.
 local until_then = lifetime ~= '' and string.format('%.0f', now() + tonumber(lifetime))
@@ -89,7 +102,7 @@ local function expire(step, token)
       end
     end
     redis.call('ZADD', expiry, until_then, step.place)
-  elseif redis.call('ZREM', expiry, step.place) == 1 then
+  elseif expiring and redis.call('ZREM', expiry, step.place) == 1 then
     redis.call('PERSIST', token)
     redis.call('PERSIST', beside)
     for name in each(step.index) do redis.call('PERSIST', base .. name) end
@@ -98,7 +111,6 @@ end
 
 local function put(step)
   local token = base .. 'token:' .. step.id
-  local before = redis.call('HGET', token, 'index')
   redis.call('HSET', token, 'version', new_mark, 'index', step.index, unpack(step.set))
   if #step.clear > 0 then redis.call('HDEL', token, unpack(step.clear)) end
   local stays = {}
@@ -106,7 +118,7 @@ local function put(step)
     stays[name] = true
     redis.call('SADD', base .. name, step.id)
   end
-  for name in each(before) do
+  for name in each(step.before) do
     if not stays[name] then redis.call('SREM', base .. name, step.id) end
   end
   redis.call('ZADD', base .. 'ids', 0, step.place)
@@ -118,7 +130,7 @@ local function side(step)
   local beside = base .. 'beside:' .. step.id
   redis.call('HSET', beside, 'version', new_mark, unpack(step.set))
   if #step.clear > 0 then redis.call('HDEL', beside, unpack(step.clear)) end
-  local ends = redis.call('ZSCORE', expiry, step.place)
+  local ends = (expiring or until_then) and redis.call('ZSCORE', expiry, step.place)
   if ends then redis.call('PEXPIREAT', beside, string.format('%.0f', tonumber(ends))) end
 end
 
@@ -129,10 +141,10 @@ for _, step in ipairs(work) do
     side(step)
   elseif step.what == 'drop' then
     drop(step.id, step.place)
-  elseif step.what == 'forget' then
+  elseif step.what == 'forget' and step.besides > 0 then
     redis.call('DEL', base .. 'beside:' .. step.id)
   end
 end
-purge()
+if expiring then purge() end
 redis.call('HSET', KEYS[1], 'mark', new_mark, 'last_id', string.format('%d', last), 'format', '1')
 return {'done', given or ''}

@@ -55,15 +55,19 @@ pub(crate) async fn nobody() {
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
-/// A user of the server who may do what `rules` say, for as long as the test runs.
+/// A user of the server who may do what `rules` say, until it is deleted.
 async fn with_user(node: &Address, admin: &Admin, rules: &[&str]) -> (String, Address) {
     let name = prefix();
-    let mut words = vec!["ACL", "SETUSER", &name, "reset", "on", ">test-password", "~*"];
-    words.extend(rules);
-    let _done: String = admin.ask(&words).await;
+    allow(admin, &name, rules).await;
     let mut address = node.clone();
     address.user.clone_from(&name);
     (name, address)
+}
+
+async fn allow(admin: &Admin, name: &str, rules: &[&str]) {
+    let mut words = vec!["ACL", "SETUSER", name, "reset", "on", ">test-password", "~*"];
+    words.extend(rules);
+    let _done: String = admin.ask(&words).await;
 }
 
 /// What docs.md says that the store needs.
@@ -262,6 +266,26 @@ pub(crate) async fn moved(nodes: Vec<Address>) {
         }
     }
     assert_eq!(told, 2);
+}
+
+/// What docs.md says is needed in a cluster, to find the primary and to wait for its replicas.
+pub(crate) async fn few_permissions(nodes: Vec<Address>) {
+    let (prefix, name) = (prefix(), prefix());
+    let rules: Vec<&str> = NEEDED.iter().chain(&["+cluster|slots", "+wait"]).copied().collect();
+    let mut admins = Vec::new();
+    for node in &nodes {
+        let admin = Admin::of(node).await;
+        allow(&admin, &name, &rules).await;
+        admins.push(admin);
+    }
+    let config = RedisConfig::cluster(&nodes[0].host).port(nodes[0].port).prefix(prefix);
+    let config = config.user(&name).password("test-password").timeout(Duration::from_secs(5));
+    let store = config.wait_replicas(1, Duration::from_secs(2)).open().await.unwrap();
+    let alice = store.save_token(&token("alice", "0")).await.unwrap();
+    assert!(store.delete_token(alice.id().unwrap()).await.unwrap());
+    for admin in &admins {
+        let _done: i64 = admin.ask(&["ACL", "DELUSER", &name]).await;
+    }
 }
 
 pub(crate) async fn full(server: Server) {

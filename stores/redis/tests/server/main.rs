@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         .needs(Kind::Redis, "what_cannot_be_read_is_told_and_not_absent", failures::unreadable)
         .needs(Kind::Redis, "tls_is_checked_as_asked", failures::tls)
         .needs(Kind::RedisCluster, "a_cluster_that_was_not_named_is_told", failures::moved)
+        .needs(Kind::RedisCluster, "few_permissions_are_enough", failures::few_permissions)
         .plain("a_server_that_is_not_there_is_told", failures::nobody)
         .private(Kind::Redis, "memory_that_is_used_up_is_told", failures::full)
         .private(Kind::Redis, "a_replica_takes_no_writes", failures::read_only)

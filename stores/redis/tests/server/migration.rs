@@ -83,7 +83,7 @@ pub(crate) async fn moving_slot(server: Server) {
         saved.push(store.save_token(&token(&format!("user{number}"), "0")).await.unwrap());
     }
     let impatient =
-        cluster(nodes, &prefix).timeout(Duration::from_millis(400)).open().await.unwrap();
+        cluster(nodes, &prefix).timeout(Duration::from_millis(700)).open().await.unwrap();
     let moving = Move::of(nodes, &prefix).await;
     moving.begin().await;
     // Whatever has been moved already, nothing is done by halves and nothing seems not to be there.
