@@ -14,6 +14,7 @@ mod file;
 mod filled;
 mod fresh;
 mod look;
+mod migrate;
 mod options;
 mod peer;
 mod provider;
@@ -40,6 +41,9 @@ const STORED: usize = 1_000;
 const WAITERS: usize = 10_000;
 /// How many users' tokens are in memory.
 const CACHED: usize = 100_000;
+
+/// How many tokens are moved from one store to another.
+const MIGRATED: usize = 200_000;
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
@@ -100,6 +104,10 @@ fn run(options: &Options) -> Result<()> {
         }
         if options.does(Part::Stores) {
             stores(&timer, options, &mut report).await?;
+        }
+        if options.does(Part::Migrate) {
+            eprintln!("migration, {MIGRATED} tokens");
+            migrate::measure(MIGRATED, &mut report).await?;
         }
         anyhow::Ok(())
     })?;

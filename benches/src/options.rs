@@ -12,7 +12,7 @@ Benchmarks of tokenkeep: each operation beside its limit and a peer.
   --quick         fewer samples
   --tokens N,...  how many tokens the stores hold; 10,1000,10000,100000 if not given
   --users N       how many different users are asked for, all over the store; 100 if not given
-  --only PART     manager, or stores
+  --only PART     manager, stores, or migrate
   --no-peer       without the Python stores
   --summary FILE  where the JSON goes; target/bench/summary.json if not given
 
@@ -36,6 +36,8 @@ pub(crate) enum Part {
     Manager,
     /// The stores' operations, and the peer's.
     Stores,
+    /// Moving all tokens from one store to another.
+    Migrate,
 }
 
 impl Options {
@@ -71,7 +73,8 @@ impl Options {
                     options.only = Some(match value()?.as_str() {
                         "manager" => Part::Manager,
                         "stores" => Part::Stores,
-                        other => bail!("--only takes manager or stores, not {other}"),
+                        "migrate" => Part::Migrate,
+                        other => bail!("--only takes manager, stores or migrate, not {other}"),
                     });
                 }
                 "--summary" => options.summary = value()?.into(),

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::{CACHED, STORED, WAITERS, timer::Medians};
+use crate::{CACHED, MIGRATED, STORED, WAITERS, timer::Medians};
 
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -169,6 +169,7 @@ impl Report {
             ("sqlite find by id, 100,000 against 1,000", growth("find_by_id", "sqlite"), 1.3),
             ("file find by user, 100,000 against 1,000", growth("find_by_user", "file"), 1.3),
             ("file find by user at 10,000, µs", micros("find_by_user", "file", 10_000), 5.0),
+            ("sqlite to sqlite, µs a token moved", micros("migrate", "sqlite", MIGRATED), 20.0),
         ];
         let mut text = String::from("\n");
         for (name, measured, at_most) in targets {

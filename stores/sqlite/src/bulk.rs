@@ -1,6 +1,6 @@
 //! Many tokens at once: pages with their secrets, and batches in one transaction.
 
-use std::error::Error as _;
+use std::{error::Error as _, sync::Arc};
 
 use async_trait::async_trait;
 use rusqlite::{Row, ToSql};
@@ -36,7 +36,7 @@ impl BulkStore for SqliteStore {
         &self,
         entries: &[Entry],
     ) -> Result<Vec<Result<OAuthToken, StoreError>>, StoreError> {
-        self.pool.write_much(Operation::SaveToken, entries.to_vec(), save_all).await
+        self.pool.write_much(Operation::SaveToken, Arc::<[Entry]>::from(entries), save_all).await
     }
 }
 
@@ -102,13 +102,40 @@ fn entry(row: &Row<'_>, damage: &mut Vec<String>) -> Result<Entry, Fault> {
     Ok(Entry::new(token).with_state(state))
 }
 
+/// A savepoint for each would cost as much as saving it. So there is one for all; only if one is
+/// refused after something of it was written, all is undone, and done again with one for each.
 fn save_all(
     database: &Database,
-    entries: &Vec<Entry>,
+    entries: &Arc<[Entry]>,
+) -> Result<Vec<Result<OAuthToken, StoreError>>, Fault> {
+    let mut half_written = false;
+    let saved = database.attempt(|database| {
+        save_each(entries, |entry| {
+            let before = database.connection().total_changes();
+            let saved = save_entry(database, entry);
+            half_written = saved.is_err() && database.connection().total_changes() != before;
+            match saved {
+                Err(fault) if half_written => Err(fault),
+                saved => Ok(saved),
+            }
+        })
+    });
+    match saved {
+        Err(_) if half_written => {
+            save_each(entries, |entry| Ok(database.attempt(|database| save_entry(database, entry))))
+        }
+        saved => saved,
+    }
+}
+
+/// What became of each entry; ends with what `save` cannot go on after.
+fn save_each(
+    entries: &[Entry],
+    mut save: impl FnMut(&Entry) -> Result<Result<OAuthToken, Fault>, Fault>,
 ) -> Result<Vec<Result<OAuthToken, StoreError>>, Fault> {
     let mut answers = Vec::with_capacity(entries.len());
     for entry in entries {
-        answers.push(match database.attempt(|database| save_entry(database, entry)) {
+        answers.push(match save(entry)? {
             Ok(stored) => Ok(stored),
             Err(Fault::Store(error)) if is_refusal(&error) => {
                 Err(error.during(Operation::SaveToken))
