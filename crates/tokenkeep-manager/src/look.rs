@@ -148,7 +148,7 @@ async fn look(slot: &Arc<Slot>, cached: Arc<Cached>) -> Result<Option<Arc<Cached
     let ours_is_newer = held.has_unsaved()
         || same_grant && stored.expiry_time().is_none_or(|end| end <= live.expires_at);
     if stored.access_token() == Some(&live.access_token) || ours_is_newer {
-        return Ok(Some(slot.replace(&cached, mark)));
+        return Ok(Some(slot.confirm(&cached, mark)));
     }
     slot.forget(&live.access_token);
     let Some(newer) = held.usable(slot, &Want::new(RefreshReason::Expired)) else {

@@ -187,7 +187,7 @@ impl Slot {
     }
 
     /// Notes that the token in memory is the stored one at `mark`.
-    pub(crate) fn replace(&self, cached: &Arc<Cached>, mark: ChangeMark) -> Arc<Cached> {
+    pub(crate) fn confirm(&self, cached: &Arc<Cached>, mark: ChangeMark) -> Arc<Cached> {
         let seen = Arc::new(cached.seen_at(mark));
         self.current.compare_and_swap(cached, Some(Arc::clone(&seen)));
         seen
