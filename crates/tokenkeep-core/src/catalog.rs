@@ -210,6 +210,40 @@ impl Catalog {
         found.map(|(id, _row)| id.clone()).collect()
     }
 
+    /// What stands in a token's secret: its fields by the names of the SDKs' columns, **secrets
+    /// included**; absent ones are left out.
+    #[must_use]
+    pub fn expose_fields(token: &OAuthToken) -> Value {
+        let fields = Field::ALL.into_iter().zip(token.expose_columns());
+        let present = fields.filter_map(|(field, value)| Some((field, value?)));
+        let map = present.map(|(field, value)| (field.name().to_owned(), Value::from(&*value)));
+        Value::Object(map.collect())
+    }
+
+    /// The token `id` of what stands in its secret.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt if there is none, or it is not that token.
+    pub fn read_fields(id: &TokenId, fields: Option<Value>) -> Result<OAuthToken, StoreError> {
+        let read = |mut fields: Value| {
+            let mut columns: [Option<String>; 10] = Default::default();
+            for field in Field::ALL {
+                columns[field as usize] = match fields.get_mut(field.name()).map(Value::take) {
+                    None | Some(Value::Null) => None,
+                    Some(Value::String(text)) => Some(text),
+                    Some(_) => return None,
+                };
+            }
+            OAuthToken::from_columns(columns).ok()
+        };
+        fields.and_then(read).filter(|token| token.id() == Some(id)).ok_or_else(|| {
+            let message = format!("the secret of token {id} is gone or cannot be read");
+            StoreError::new(StoreErrorKind::Corrupt, message)
+                .with_hint("delete the token and log in again")
+        })
+    }
+
     /// What is known of a stored token.
     ///
     /// # Errors
@@ -392,10 +426,10 @@ impl Draft {
 
     /// What is to be done; `None` if nothing was changed.
     ///
-    /// `change` names this change, and `name` gives a name that was not used before to the secret
-    /// of a token.
+    /// `change` names this change as no other was named, in digits, letters and `.`; new secrets
+    /// are called `ID.CHANGE-NUMBER`.
     #[must_use]
-    pub fn finish(mut self, change: &str, name: impl Fn(&TokenId) -> String) -> Option<Changes> {
+    pub fn finish(mut self, change: &str) -> Option<Changes> {
         if !self.is_changed {
             return None;
         }
@@ -403,7 +437,8 @@ impl Draft {
         for id in &self.written {
             // What was saved and absorbed by a later save is not there any more.
             let Ok(Some(token)) = self.table.find_by_id(id) else { continue };
-            let row = Row { secret: name(id), keys: keys(token) };
+            let secret = format!("{}.{change}-{}", label(id), writes.len());
+            let row = Row { secret, keys: keys(token) };
             writes.push((row.secret.clone(), token.clone()));
             self.catalog.rows.insert(id.clone(), row);
         }
@@ -446,6 +481,17 @@ impl Catalog {
     }
 }
 
+/// An id as it can stand in a path and in a name: whole if it is plain, otherwise as much of it as
+/// tells a person which it is.
+fn label(id: &TokenId) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let id = id.as_str();
+    if id.len() <= 64 && id.chars().all(is_plain) {
+        return id.to_owned();
+    }
+    format!("x{}", id.chars().filter(|c| is_plain(*c)).take(40).collect::<String>())
+}
+
 /// What a token is found by, except for its id.
 fn keys(token: &OAuthToken) -> Vec<Fingerprint> {
     let columns = token.expose_columns();
@@ -467,23 +513,26 @@ mod tests {
     fn saved(catalog: &Catalog, loaded: &[OAuthToken], token: &OAuthToken) -> Changes {
         let mut draft = catalog.draft(loaded.to_vec()).unwrap();
         draft.save(token).unwrap();
-        draft.finish("c", |id| format!("{id}.{}", catalog.len())).unwrap()
+        draft.finish(&catalog.len().to_string()).unwrap()
     }
 
     #[test]
     fn a_save_writes_a_new_secret_and_removes_the_old_one() {
         let first = saved(&Catalog::default(), &[], &token("alice"));
         assert_eq!((first.writes.len(), first.removes.len()), (1, 0));
-        assert_eq!(first.catalog.secret(&TokenId::from_number(1)), Some("1.0"));
+        assert_eq!(first.catalog.secret(&TokenId::from_number(1)), Some("1.0-0"));
         let stored = first.writes[0].1.clone();
         let changed = OAuthToken::builder().user_name("alice").refresh_token("test-r");
         let second = saved(&first.catalog, &[stored], &changed.build().unwrap());
-        assert_eq!((second.writes[0].0.as_str(), second.removes), ("1.1", vec!["1.0".to_owned()]));
+        assert_eq!(
+            (second.writes[0].0.as_str(), second.removes),
+            ("1.1-0", vec!["1.0-0".to_owned()])
+        );
         // What is stored already is not written again.
         let stored = second.writes[0].1.clone();
         let mut draft = second.catalog.draft([stored]).unwrap();
         draft.save(&token("alice")).unwrap();
-        assert!(draft.finish("c", |_id| String::new()).is_none());
+        assert!(draft.finish("c").is_none());
     }
 
     #[test]
@@ -494,13 +543,26 @@ mod tests {
         let id = TokenId::from_number(1);
         draft.replace_state(&id, None, &TokenState::default()).unwrap();
         draft.try_lease(&id, "me", Duration::from_secs(1), Timestamp::default()).unwrap();
-        let catalog = draft.finish("c", |_id| String::new()).unwrap().catalog;
+        let catalog = draft.finish("c").unwrap().catalog;
         let json = catalog.to_json().unwrap();
         assert!(!json.to_string().contains("test-alice"));
         let read = Catalog::from_json(json.clone()).unwrap();
         assert_eq!(read.to_json().unwrap(), json);
         assert_eq!(read.candidates(&token("alice")).len(), 1);
         assert_eq!(read.state(&stored).unwrap(), Some(TokenState::default()));
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_was_written_and_named_for_its_id() {
+        for (id, name) in [("17", "17"), ("../a/b é", "xab"), (".", "x"), ("a_b", "a_b")] {
+            let token = OAuthToken::builder().id(id).access_token("test-\u{0}\"é").build().unwrap();
+            let id = TokenId::new(id).unwrap();
+            assert_eq!(label(&id), name);
+            let fields = Catalog::expose_fields(&token);
+            assert_eq!(Catalog::read_fields(&id, Some(fields.clone())).unwrap(), token);
+            let other = Catalog::read_fields(&TokenId::from_number(1), Some(fields));
+            assert_eq!(other.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        }
     }
 
     #[test]
@@ -514,12 +576,12 @@ mod tests {
         let id = TokenId::from_number(1);
         let mut draft = catalog.draft([stored.clone()]).unwrap();
         draft.try_lease(&id, "me", Duration::from_secs(1), Timestamp::default()).unwrap();
-        let leased = draft.finish("c", |_id| String::new()).unwrap().catalog;
+        let leased = draft.finish("c").unwrap().catalog;
         assert_eq!(leased.to_json().unwrap()["tokens"]["1"]["state"], "test damage");
         let mut draft = leased.draft([stored.clone()]).unwrap();
         let written = draft.replace_state(&id, None, &TokenState::default()).unwrap();
         assert_eq!(written, StateReplaced::Written);
-        let catalog = draft.finish("c", |_id| String::new()).unwrap().catalog;
+        let catalog = draft.finish("c").unwrap().catalog;
         assert_eq!(catalog.state(&stored).unwrap(), Some(TokenState::default()));
     }
 }

@@ -1,7 +1,6 @@
 //! [`Engine`]: reads and changes of a [`Catalog`] and the secrets it names.
 
 use std::{
-    cell::Cell,
     collections::{HashMap, HashSet},
     fmt,
     sync::{
@@ -12,10 +11,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokenkeep_core::{
-    Catalog, Changes, Clock, Draft, Field, OAuthToken, Operation, Outcome, StoreError,
-    StoreErrorKind, TokenId,
+    Catalog, Changes, Clock, Draft, OAuthToken, Operation, Outcome, StoreError, StoreErrorKind,
+    TokenId,
 };
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -54,9 +53,6 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) catalog: Arc<Catalog>,
 }
-
-/// A token that a catalog names and that cannot be had.
-pub(crate) type Damaged = (TokenId, StoreError);
 
 /// What became of writing a catalog.
 enum Commit {
@@ -107,7 +103,7 @@ impl Engine {
         &self,
         deadline: Deadline,
         pick: impl Fn(&Catalog) -> Vec<TokenId>,
-    ) -> Result<(Snapshot, Vec<Result<OAuthToken, Damaged>>), StoreError> {
+    ) -> Result<(Snapshot, Vec<Result<OAuthToken, StoreError>>), StoreError> {
         let mut before = None;
         loop {
             let snapshot = self.fresh(deadline).await?;
@@ -131,7 +127,7 @@ impl Engine {
         pick: impl Fn(&Catalog) -> Vec<TokenId>,
     ) -> Result<(Snapshot, Vec<OAuthToken>), StoreError> {
         let (snapshot, tokens) = self.read(deadline, pick).await?;
-        let tokens = tokens.into_iter().collect::<Result<_, _>>().map_err(|(_id, error)| error)?;
+        let tokens = tokens.into_iter().collect::<Result<_, _>>()?;
         Ok((snapshot, tokens))
     }
 
@@ -140,7 +136,7 @@ impl Engine {
         catalog: &Catalog,
         id: TokenId,
         deadline: Deadline,
-    ) -> Result<Result<OAuthToken, Damaged>, StoreError> {
+    ) -> Result<Result<OAuthToken, StoreError>, StoreError> {
         let Some(secret) = catalog.secret(&id) else {
             return Err(StoreError::new(StoreErrorKind::Corrupt, "the index names no such token"));
         };
@@ -148,24 +144,18 @@ impl Engine {
             return Ok(Ok(token.clone()));
         }
         let name = [TOKENS, secret];
-        let token = match self.kv.read::<Map<String, Value>>(&name, None, deadline).await {
-            Ok(Some(read)) => from_data(read.data),
-            Ok(None) => None,
+        let fields = match self.kv.read::<Value>(&name, None, deadline).await {
+            Ok(read) => read.map(|read| read.data),
             Err(fault) if fault.error.kind() == StoreErrorKind::Corrupt => None,
             Err(fault) => return Err(fault.harmless()),
         };
-        match token.filter(|token| token.id() == Some(&id)) {
-            Some(token) => {
+        Ok(match Catalog::read_fields(&id, fields) {
+            Ok(token) => {
                 lock(&self.tokens).insert(secret.to_owned(), token.clone());
-                Ok(Ok(token))
+                Ok(token)
             }
-            None => {
-                let message = format!("the secret of token {id} is gone or cannot be read");
-                let error = StoreError::new(StoreErrorKind::Corrupt, message)
-                    .with_hint("delete the token and log in again");
-                Ok(Err((id, error)))
-            }
-        }
+            Err(damage) => Err(damage),
+        })
     }
 
     /// Makes a change: reads the tokens that `pick` names, lets `plan` decide, writes.
@@ -210,13 +200,7 @@ impl Engine {
             let mut draft = snapshot.catalog.draft(tokens)?;
             let answer = plan(&mut draft)?;
             let base = snapshot.version;
-            let change = random()?;
-            let count = Cell::new(0_usize);
-            let named = |id: &TokenId| {
-                count.update(|count| count + 1);
-                name(id, base, &format!("{change}{}", count.get()))
-            };
-            let Some(changes) = draft.finish(&change, named) else {
+            let Some(changes) = draft.finish(&format!("{base}.{}", random()?)) else {
                 return Ok(answer);
             };
             if base == 0 {
@@ -228,6 +212,8 @@ impl Engine {
             if let Commit::Done = self.carry_out(base, changes, deadline).await? {
                 return Ok(answer);
             }
+            // It is another one for certain: it need not be asked for its version first.
+            *lock(&self.known) = None;
             if !pauses.next(None).await {
                 return Err(busy("another process"));
             }
@@ -276,7 +262,7 @@ impl Engine {
         token: &OAuthToken,
         deadline: Deadline,
     ) -> Result<(), StoreError> {
-        let data = to_data(token);
+        let data = Catalog::expose_fields(token);
         let name = [TOKENS, name];
         let mut pauses = deadline.pauses();
         loop {
@@ -413,18 +399,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A name that nobody has used: whose token, over which catalog, and by which change.
-fn name(id: &TokenId, base: u64, change: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let id = id.as_str();
-    if id.len() <= 64 && id.bytes().all(is_plain) {
-        return format!("{id}.{base}.{change}");
-    }
-    // As much of it as can stand in a path, for people.
-    let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-    format!("x{id}.{base}.{change}")
-}
-
 /// The version of the catalog that is in a name.
 fn base(name: &str) -> Option<u64> {
     name.rsplit('.').nth(1)?.parse().ok()
@@ -439,49 +413,13 @@ fn random() -> Result<String, StoreError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The fields by the names of the SDKs' columns; absent ones are left out.
-fn to_data(token: &OAuthToken) -> Value {
-    let columns = token.expose_columns();
-    let fields = Field::ALL.into_iter().zip(columns);
-    let present = fields.filter_map(|(field, value)| Some((field, value?)));
-    let map = present.map(|(field, value)| (field.name().to_owned(), Value::from(&*value)));
-    Value::Object(map.collect())
-}
-
-/// `None` if it is no token.
-fn from_data(mut data: Map<String, Value>) -> Option<OAuthToken> {
-    let mut columns: [Option<String>; 10] = Default::default();
-    for field in Field::ALL {
-        columns[field as usize] = match data.remove(field.name()) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text),
-            Some(_) => return None,
-        };
-    }
-    OAuthToken::from_columns(columns).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_name_says_over_which_catalog_it_was_written() {
-        let id = |text: &str| TokenId::new(text).unwrap();
-        assert_eq!(name(&id("17"), 4, "ab"), "17.4.ab");
-        assert_eq!(name(&id("../a/b é"), 4, "ab"), "xab.4.ab");
-        assert_eq!(name(&id("."), 4, "ab"), "x.4.ab");
-        for text in ["17", "a.b.c", "/", ".."] {
-            assert_eq!(base(&name(&id(text), 42, "ab")), Some(42), "{text}");
-        }
-        assert_eq!((base("somebody's"), base("a.b")), (None, None));
-    }
-
-    #[test]
-    fn a_token_is_read_as_it_was_written() {
-        let token = OAuthToken::builder().id("1").access_token("test-\u{0}\"é").build().unwrap();
-        let Value::Object(data) = to_data(&token) else { panic!("it is a map") };
-        assert_eq!(data.len(), 2);
-        assert_eq!(from_data(data), Some(token));
+        assert_eq!(base("17.42.ab12-0"), Some(42));
+        assert_eq!((base("somebody's"), base("a.b"), base("")), (None, None, None));
     }
 }

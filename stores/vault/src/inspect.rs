@@ -54,7 +54,7 @@ impl VaultStore {
                 tokens: snapshot.catalog.len(),
                 index_bytes: snapshot.catalog.to_json()?.to_string().len(),
                 left_over: self.engine.left_over(deadline).await.ok().map(|names| names.len()),
-                damage: damage.map(|(_id, error)| error.to_string()).collect(),
+                damage: damage.map(|error| error.to_string()).collect(),
             })
         };
         inspect.await.map_err(|error: StoreError| error.during(Operation::Page))

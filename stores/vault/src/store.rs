@@ -49,7 +49,7 @@ impl VaultStore {
             match token {
                 Ok(token) if token.id() <= ids.last() => tokens.push(token),
                 Ok(_later) => {}
-                Err((_id, error)) if after.is_none() => damage.push(error.to_string()),
+                Err(error) if after.is_none() => damage.push(error.to_string()),
                 Err(_told_before) => {}
             }
         }

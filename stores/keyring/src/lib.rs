@@ -1,0 +1,13 @@
+#![doc = include_str!("../docs.md")]
+#![forbid(unsafe_code)]
+
+mod bulk;
+mod config;
+mod engine;
+mod error;
+mod lock;
+mod secrets;
+mod shared;
+mod store;
+
+pub use self::{config::KeyringConfig, store::KeyringStore};
