@@ -9,11 +9,15 @@ use crate::{mutants, process, test::Summary};
 /// Set to `1`, tests run in their long form.
 const SOAK: &str = "TOKENKEEP_SOAK";
 
+/// How many tokens a simulated fleet keeps for a day.
+const FLEET_TOKENS: &str = "TOKENKEEP_FLEET_TOKENS";
+
 /// The parts by name, in the order they run.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("processes", Part::Command(processes)),
     ("faults", Part::Command(faults)),
     ("keeper", Part::Command(keeper)),
+    ("fleet", Part::Command(fleet)),
     ("flight", Part::Command(flight)),
     ("model", Part::Command(model)),
     ("mutants", Part::Task(|| mutants::run(&[]))),
@@ -123,7 +127,16 @@ fn faults() -> Command {
 }
 
 fn keeper() -> Command {
-    manager_tests(["--lib"], &["keeper::", "--include-ignored"])
+    manager_tests(["--lib"], &["keeper::", "--include-ignored", "--skip", "simulated_fleet"])
+}
+
+/// A day of 1, 4 and 16 nodes; `TOKENKEEP_FLEET_TOKENS` says how many tokens they keep.
+fn fleet() -> Command {
+    let mut command = manager_tests(["--lib"], &["simulated_fleet", "--nocapture"]);
+    if std::env::var_os(FLEET_TOKENS).is_none() {
+        command.env(FLEET_TOKENS, "1000000");
+    }
+    command
 }
 
 fn flight() -> Command {

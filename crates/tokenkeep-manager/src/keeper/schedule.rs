@@ -7,6 +7,8 @@ mod load;
 #[cfg(test)]
 mod simulated_day;
 #[cfg(test)]
+mod simulated_fleet;
+#[cfg(test)]
 mod tests;
 mod window;
 
