@@ -493,6 +493,9 @@ impl Day {
 
 /// Plays a day without losses and one with them, and says what they came to.
 ///
+/// Each node levels its own load to 1.3 times the mean, and does not know of the others': the busiest
+/// second of all may have as many times that as there are nodes.
+///
 /// Under `cargo xtask soak` it is a day of as many tokens as that says; else some hours.
 #[track_caller]
 fn play(nodes: usize, tokens: usize, busiest: f64) {
@@ -558,10 +561,10 @@ fn one_node_keeps_all_though_it_dies() {
 
 #[test]
 fn four_nodes_keep_all_though_they_die() {
-    play(4, 100_000, 5.0);
+    play(4, 100_000, 4.0 * 1.3);
 }
 
 #[test]
 fn sixteen_nodes_keep_all_though_they_die() {
-    play(16, 10_000, 8.0);
+    play(16, 10_000, 16.0 * 1.3);
 }
