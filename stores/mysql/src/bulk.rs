@@ -16,7 +16,7 @@ use crate::{
     pages,
     rows::{self, Inserted, id_of, value, values_of},
     server::{Decision, Server, Transaction},
-    store::{MysqlStore, largest_number, take_turn, taken},
+    store::{MysqlStore, largest_number, taken},
 };
 
 #[async_trait]
@@ -49,10 +49,13 @@ async fn save(server: &Server, decision: &Decision, entries: &[Entry]) -> Result
     if entries.is_empty() {
         return Ok(Vec::new());
     }
-    let mut transaction = Transaction::begin(server).await?;
+    let mut transaction = Transaction::begin(server, &layout).await?;
+    let last_id = transaction.last_id;
     let conn = transaction.conn();
-    let last_id = take_turn(conn, &layout).await?.max(largest_number(conn, &layout).await?);
+    let last_id = last_id.max(largest_number(conn, &layout).await?);
     let mut batch = Batch::read(conn, &layout, entries).await?;
+    transaction.check()?;
+    let conn = transaction.conn();
     let mut answers: Answers = entries
         .iter()
         .map(|entry| {
@@ -67,12 +70,8 @@ async fn save(server: &Server, decision: &Decision, entries: &[Entry]) -> Result
             }
         }
     }
-    let closing = format!(
-        "update tokenkeep_meta set last_id = greatest(last_id, {}) where token_table = '{}'; commit",
-        last_id.max(batch.table.last_id()),
-        layout.table
-    );
-    transaction.end(decision, &closing).await?;
+    let last_id = last_id.max(batch.table.last_id());
+    transaction.end(decision, &layout, &[], last_id).await?;
     Ok(answers)
 }
 

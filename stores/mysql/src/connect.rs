@@ -126,10 +126,15 @@ fn ssl(config: &MysqlConfig) -> SslOpts {
 ///   Decisions never rest on such a read alone: a save locks its candidates, and all other writes
 ///   say in their condition what they have read.
 /// - On a Galera node, reads and writes wait until the node has what the others committed before.
+///   And the node leaves it to the store to try again what it had to take back.
 /// - Locks are not waited for until the time of the whole operation is up.
 fn setup(limit: Duration, is_galera: bool) -> String {
     let patience = (limit.as_secs() / 2).max(1);
-    let wsrep = if is_galera { ", session wsrep_sync_wait = 7" } else { "" };
+    let wsrep = if is_galera {
+        ", session wsrep_sync_wait = 7, session wsrep_retry_autocommit = 0"
+    } else {
+        ""
+    };
     format!(
         "set names utf8mb4, session autocommit = 1, session sql_safe_updates = 0, \
          session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \

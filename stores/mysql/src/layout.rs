@@ -120,7 +120,6 @@ pub(crate) struct Sql {
     /// The id is given three times: for our table, and twice for the token's.
     pub(crate) delete: String,
     pub(crate) raise_for: String,
-    pub(crate) begin: String,
     pub(crate) largest_number: String,
     /// The version of our tables, and the largest number that was given.
     pub(crate) meta: String,
@@ -134,6 +133,8 @@ pub(crate) struct Sql {
     pub(crate) longest_number: String,
     /// How many rows have no id.
     pub(crate) nameless: String,
+    /// How many rows of our table have no token.
+    pub(crate) orphans: String,
 }
 
 impl Layout {
@@ -248,6 +249,24 @@ impl Layout {
             .join(" and ")
     }
 
+    /// Begins a transaction that has its turn, and reads the largest number that was given.
+    pub(crate) fn begin(&self, turn: u64) -> String {
+        let meta = format!("token_table = '{}'", self.table);
+        format!(
+            "start transaction; update tokenkeep_meta set turn = {turn} where {meta}; \
+             select last_id from tokenkeep_meta where {meta}"
+        )
+    }
+
+    /// Remembers the largest number, if the turn still is this one, and commits.
+    pub(crate) fn end(&self, turn: u64, last_id: u64) -> String {
+        format!(
+            "update tokenkeep_meta set last_id = greatest(last_id, {last_id}) \
+             where token_table = '{}' and turn = {turn}; commit",
+            self.table
+        )
+    }
+
     /// Locks the rows that have one of the values of these fields, and reads them. A row may come
     /// several times.
     pub(crate) fn candidates(&self, fields: &[Field]) -> String {
@@ -346,8 +365,9 @@ pub(crate) fn create_token_table(table: &str) -> String {
 
 const OPTIONS: &str = "engine = InnoDB default character set utf8mb4 collate utf8mb4_bin";
 
-/// Our tables. `saves` and `writes` count so that each transaction that has to exclude others
-/// changes a row in common with them: that is what nodes of a cluster see.
+/// Our tables. `turn` and `writes` are there to be changed by each transaction that has to exclude
+/// others: a row in common is what nodes of a cluster see. `turn` also tells a transaction that it
+/// still is the one that began.
 pub(crate) fn create_side_tables(table: &str) -> [String; 3] {
     [
         format!(
@@ -359,7 +379,7 @@ pub(crate) fn create_side_tables(table: &str) -> [String; 3] {
         ),
         format!(
             "create table if not exists tokenkeep_meta (token_table varchar(64) not null, \
-             version int not null, last_id bigint not null, saves bigint not null default 0, \
+             version int not null, last_id bigint not null, turn bigint unsigned not null default 0, \
              primary key (token_table)) {OPTIONS}"
         ),
         format!(
@@ -448,10 +468,6 @@ impl Sql {
                 "update tokenkeep_meta m set m.last_id = ? where m.{meta} and m.last_id < ? \
                  and exists (select 1 from `{table}` t where {exactly})"
             ),
-            begin: format!(
-                "start transaction; update tokenkeep_meta set saves = saves + 1 where {meta}; \
-                 select last_id from tokenkeep_meta where {meta}"
-            ),
             largest_number: format!(
                 "select cast(max(cast(t.id as unsigned)) as signed) from {source} t \
                  where {} and char_length(t.id) < 11 and cast(t.id as unsigned) <= 2147483647",
@@ -465,6 +481,10 @@ impl Sql {
             longest_number: format!(
                 "select max(char_length(t.id)) from {source} t where {}",
                 is_number("t.id")
+            ),
+            orphans: format!(
+                "select count(*) from `{side}` s where not exists (select 1 from {source} t \
+                 where convert(t.id using utf8mb4) collate utf8mb4_bin = s.token_id)"
             ),
             nameless: format!(
                 "select count(*) from {source} t \

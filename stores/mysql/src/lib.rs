@@ -7,6 +7,7 @@ mod bulk;
 mod config;
 mod connect;
 mod error;
+mod inspect;
 mod layout;
 mod pages;
 mod rows;
@@ -17,5 +18,6 @@ mod store;
 
 pub use self::{
     config::{MysqlConfig, Tls},
+    inspect::Inspection,
     store::MysqlStore,
 };

@@ -2,6 +2,7 @@
 //! time limit.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,11 +11,11 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use mysql_async::{Conn, Opts, Pool, prelude::Queryable};
+use mysql_async::{Conn, OkPacket, Opts, Pool, Row, consts::StatusFlags, prelude::Queryable};
 use tokenkeep_core::{Operation, Outcome, StoreError, StoreErrorKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{MysqlConfig, connect, error::Fault, layout::Layout, schema};
+use crate::{MysqlConfig, connect, error::Fault, layout::Layout, rows::corrupt, schema};
 
 /// A database on a server.
 #[derive(Debug)]
@@ -73,8 +74,10 @@ impl Server {
                     Err(fault) => return Err(fault),
                 }
             };
-            // It was told more about the server than the pool's connections are.
-            drop(conn);
+            // The pool makes its own. How this one ends is no matter.
+            if let Err(error) = conn.disconnect().await {
+                tracing::debug!(kind = ?Fault::from(error).kind(), "the first connection ended");
+            }
             Ok((first.opts, layout))
         });
         let (opts, layout) = match opened.await {
@@ -169,30 +172,95 @@ fn late(decision: &Decision, last: Option<StoreError>) -> StoreError {
     last.unwrap_or_else(silent)
 }
 
-/// A transaction that writes. If it is dropped before it ends, it is rolled back before anybody
+/// A transaction that saves. If it is dropped before it ends, it is rolled back before anybody
 /// else gets its connection.
+///
+/// All who save change one row first, so that no two decide at the same time where a token goes.
 #[derive(Debug)]
 pub(crate) struct Transaction {
     conn: Conn,
+    turn: u64,
+    /// The largest number that was given as an id.
+    pub(crate) last_id: u64,
 }
 
 impl Transaction {
-    pub(crate) async fn begin(server: &Server) -> Result<Self, Fault> {
+    /// Begins, and waits for its turn.
+    pub(crate) async fn begin(server: &Server, layout: &Layout) -> Result<Self, Fault> {
         let mut conn = server.connection().await?;
         // The pool resets a connection that comes back so, and with it ends its transaction. One
         // that comes back in the middle of a statement is closed, and the server rolls back.
         conn.reset_connection(true);
-        Ok(Self { conn })
+        let turn = RandomState::new().hash_one(());
+        let mut answers = conn.query_iter(layout.begin(turn)).await?;
+        answers.collect::<Row>().await?;
+        answers.collect::<Row>().await?;
+        let last: Vec<u64> = answers.collect().await?;
+        answers.drop_result().await?;
+        match last[..] {
+            [last_id] => {
+                let begun = Self { conn, turn, last_id };
+                begun.check()?;
+                Ok(begun)
+            }
+            _ => Err(Fault::Stale(
+                corrupt("tokenkeep_meta does not know the table any more")
+                    .with_hint("see which other program changes tokenkeep's tables"),
+            )),
+        }
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
         &mut self.conn
     }
 
-    /// Runs `closing`, which ends with a commit.
-    pub(crate) async fn end(mut self, decision: &Decision, closing: &str) -> Result<(), Fault> {
-        decision.on(async { Ok(self.conn.query_drop(closing).await?) }).await?;
+    /// Whether it still is under way. A node of a cluster that takes a transaction back between two
+    /// statements that were sent together does not say so, and does the second one without it.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let status = self.conn.last_ok_packet().map(OkPacket::status_flags);
+        let is_open =
+            status.is_some_and(|status| status.contains(StatusFlags::SERVER_STATUS_IN_TRANS));
+        if is_open { Ok(()) } else { Err(taken_back()) }
+    }
+
+    /// Does the rest, statements without answers, remembers the largest id and commits.
+    ///
+    /// If a node has taken the transaction back without saying so, these are done one by one, and
+    /// the commit is of nothing. So the last of them looks whether this still is the transaction
+    /// that began.
+    pub(crate) async fn end(
+        mut self,
+        decision: &Decision,
+        layout: &Layout,
+        rest: &[String],
+        last_id: u64,
+    ) -> Result<(), Fault> {
+        let mut sql = rest.join("; ");
+        if !sql.is_empty() {
+            sql.push_str("; ");
+        }
+        sql.push_str(&layout.end(self.turn, last_id));
+        let conn = &mut self.conn;
+        let is_whole = decision.on(async {
+            let mut answers = conn.query_iter(sql).await?;
+            let mut found = answers.affected_rows();
+            for _ in rest {
+                answers.collect::<Row>().await?;
+                found = answers.affected_rows();
+            }
+            answers.drop_result().await?;
+            Ok(found == 1)
+        });
+        if !is_whole.await? {
+            return Err(taken_back());
+        }
         self.conn.reset_connection(false);
         Ok(())
     }
+}
+
+fn taken_back() -> Fault {
+    Fault::Passing(
+        StoreError::new(StoreErrorKind::Busy, "others write the same rows").with_hint("try again"),
+    )
 }

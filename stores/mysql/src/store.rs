@@ -122,11 +122,14 @@ async fn save(
 ) -> Result<OAuthToken, Fault> {
     let layout = server.layout();
     layout.check(token)?;
-    let mut transaction = Transaction::begin(server).await?;
+    let mut transaction = Transaction::begin(server, &layout).await?;
+    let last_id = transaction.last_id;
     let conn = transaction.conn();
-    let last_id = take_turn(conn, &layout).await?;
     let candidates = candidates(conn, &layout, token).await?;
-    let (saved, closing) = match matching::plan_save(token, &candidates)? {
+    transaction.check()?;
+    let conn = transaction.conn();
+    let mut rest = Vec::new();
+    let saved = match matching::plan_save(token, &candidates)? {
         SavePlan::Update { id, merged, absorbs } => {
             let stored = only(&candidates, &id)?;
             if let Some(absorbed) = &absorbs {
@@ -135,34 +138,18 @@ async fn save(
             }
             rows::update(conn, &layout, stored, &merged, token).await?;
             beside::follow(conn, &layout, stored, &merged).await?;
-            (*merged, String::new())
+            *merged
         }
         SavePlan::Insert => {
             let saved = insert(conn, &layout, token, last_id).await?;
-            let closing = after_insert(&layout, id_of(&saved)?);
-            (saved, closing)
+            rest.push(forget(&layout, id_of(&saved)?));
+            saved
         }
         _ => return Err(unsupported("this store does not know how to save that").into()),
     };
-    transaction.end(decision, &format!("{closing}commit")).await?;
+    let given = saved.id().and_then(given_number).unwrap_or_default();
+    transaction.end(decision, &layout, &rest, given).await?;
     Ok(saved)
-}
-
-/// Begins a transaction and waits for the turn to save: all who save change one row first, so that
-/// no two decide at the same time where a token goes. The largest number that was given as an id.
-pub(crate) async fn take_turn(conn: &mut Conn, layout: &Layout) -> Result<u64, Fault> {
-    let mut answers = conn.query_iter(&*layout.sql.begin).await?;
-    answers.collect::<mysql_async::Row>().await?;
-    answers.collect::<mysql_async::Row>().await?;
-    let last: Vec<u64> = answers.collect().await?;
-    answers.drop_result().await?;
-    match last[..] {
-        [last] => Ok(last),
-        _ => Err(Fault::Stale(
-            rows::corrupt("tokenkeep_meta does not know the table any more")
-                .with_hint("see which other program changes tokenkeep's tables"),
-        )),
-    }
 }
 
 /// All stored tokens that share a key with `token`, locked.
@@ -205,7 +192,7 @@ async fn insert(
         let row = OAuthToken::new_row(id.clone(), token);
         return match rows::insert(conn, layout, &row).await? {
             Inserted::Done => Ok(row),
-            Inserted::IdTaken => Err(taken(id).into()),
+            Inserted::IdTaken => Err(taken_by(conn, layout, id).await?),
         };
     }
     let row = OAuthToken::new_row(next_id(last_id)?, token);
@@ -216,8 +203,20 @@ async fn insert(
     let row = OAuthToken::new_row(next_id(largest_number(conn, layout).await?)?, token);
     match rows::insert(conn, layout, &row).await? {
         Inserted::Done => Ok(row),
-        Inserted::IdTaken => Err(taken(id_of(&row)?).into()),
+        Inserted::IdTaken => Err(taken_by(conn, layout, id_of(&row)?).await?),
     }
+}
+
+/// Why an id is taken that was free a moment ago: somebody has inserted it since, who does not
+/// take turns or is on another node. Or a row has another id, which counts as the same.
+async fn taken_by(conn: &mut Conn, layout: &Layout, id: &TokenId) -> Result<Fault, Fault> {
+    Ok(match rows::by_id(conn, layout, id).await? {
+        Some(_) => Fault::Passing(
+            StoreError::new(StoreErrorKind::Busy, "others insert tokens under the same ids")
+                .with_hint("try again"),
+        ),
+        None => Fault::Store(taken(id)),
+    })
 }
 
 pub(crate) fn taken(id: &TokenId) -> StoreError {
@@ -233,26 +232,16 @@ pub(crate) async fn largest_number(conn: &mut Conn, layout: &Layout) -> Result<u
     Ok(largest.flatten().unwrap_or_default())
 }
 
-/// What is done in our tables for a new row: its number is not given again, and it does not
-/// inherit what an SDK has left that deleted a token of this id. Statements without values, but for
-/// the id, which is written in hexadecimal digits.
-fn after_insert(layout: &Layout, id: &TokenId) -> String {
-    use std::fmt::Write;
-    let digits = id.as_str().bytes().fold(String::new(), |mut digits, byte| {
-        // Writing to a string cannot fail.
-        _ = write!(digits, "{byte:02x}");
-        digits
-    });
-    let mut sql = format!("delete from `{}` where token_id = _utf8mb4 0x{digits}; ", layout.side);
-    if let Some(number) = id.number().filter(|number| *number <= MAX_ID) {
-        _ = write!(
-            sql,
-            "update tokenkeep_meta set last_id = greatest(last_id, {number}) \
-             where token_table = '{}'; ",
-            layout.table
-        );
-    }
-    sql
+/// The number of an id, if it is one of those that are given.
+fn given_number(id: &TokenId) -> Option<u64> {
+    id.number().filter(|number| *number <= MAX_ID)
+}
+
+/// Forgets what an SDK has left that deleted a token of this id. The statement has no other value,
+/// and that one in hexadecimal digits.
+fn forget(layout: &Layout, id: &TokenId) -> String {
+    let digits: Vec<_> = id.as_str().bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("delete from `{}` where token_id = _utf8mb4 0x{}", layout.side, digits.concat())
 }
 
 async fn remove(conn: &mut Conn, layout: &Layout, id: &TokenId) -> Result<bool, Fault> {
@@ -268,7 +257,7 @@ async fn delete(server: &Server, decision: &Decision, id: &TokenId) -> Result<bo
     let layout = server.layout();
     layout.check_writable()?;
     let mut conn = server.connection().await?;
-    if let Some(number) = id.number().filter(|number| *number <= MAX_ID) {
+    if let Some(number) = given_number(id) {
         let id = value(Some(id.as_str()));
         let number = Value::UInt(number);
         let parameters = Params::Positional(vec![number.clone(), number, id.clone(), id]);
@@ -280,16 +269,13 @@ async fn delete(server: &Server, decision: &Decision, id: &TokenId) -> Result<bo
 async fn delete_all(server: &Server, decision: &Decision) -> Result<u64, Fault> {
     let layout = server.layout();
     layout.check_writable()?;
-    let mut transaction = Transaction::begin(server).await?;
+    let mut transaction = Transaction::begin(server, &layout).await?;
     let conn = transaction.conn();
-    let last = take_turn(conn, &layout).await?;
     let largest = largest_number(conn, &layout).await?;
-    if largest > last {
-        conn.exec_drop(&*layout.sql.raise, (largest,)).await?;
-    }
     conn.query_drop(format!("delete from `{}`", layout.table)).await?;
     let removed = conn.affected_rows();
-    transaction.end(decision, &format!("delete from `{}`; commit", layout.side)).await?;
+    let rest = [format!("delete from `{}`", layout.side)];
+    transaction.end(decision, &layout, &rest, largest).await?;
     Ok(removed)
 }
 

@@ -180,6 +180,11 @@ impl Database {
         self.config().user(name).password(password)
     }
 
+    /// The last of those.
+    pub(crate) fn last_user(&self) -> String {
+        self.users.lock().unwrap().last().unwrap().clone()
+    }
+
     /// A connection that may do everything.
     pub(crate) async fn admin(&self) -> Conn {
         admin(&self.address).await
