@@ -143,6 +143,7 @@ fn everything(url: &str) {
     log_in(&watch);
     watch.knows_what_is_stored();
     import_and_export(&watch);
+    migrate(&watch, url);
     recover(&watch);
     keep(&watch);
     play(&watch);
@@ -319,6 +320,32 @@ fn import_and_export(watch: &Watch) {
     let last_row = file.trim_end().rfind('\n').unwrap();
     watch.home.file("sdk_tokens.txt", &file[..last_row + 60]);
     watch.run(&["import", "sdk_tokens.txt"]).fails(1);
+}
+
+/// To other stores, where all goes well, where something stands in the way, and out of a file that
+/// is cut.
+fn migrate(watch: &Watch, url: &str) {
+    let from = url.replace("DIR", &watch.home.path().display().to_string());
+    for to in ["sqlite:moved.db", "file:moved.txt"] {
+        let verb = ["migrate", "--from", &from, "--to", to, "-vvv"];
+        watch.run(&[&verb[..], &["--dry-run"]].concat()).ok();
+        watch.run(&[&verb[..], &["--page-size", "1"]].concat()).ok();
+        // A value of what was moved becomes another one.
+        let changed = json!({
+            "user_name": "dora@example.com", "access_token": format!("test-access-beside-{to}"),
+        });
+        watch.home.import(&format!("{changed}\n"));
+        watch.knows_what_is_stored();
+        watch.run(&[&verb[..], &["--format", "json"]].concat()).fails_after_output_of_json(1);
+        watch.run(&[&verb[..], &["--overwrite"]].concat()).ok();
+    }
+    watch.run(&["migrate", "--from", "file:sdk_tokens.txt", "--to", "sqlite:cut.db", "-vvv"]);
+    let password = "test-database-password";
+    watch.secrets.borrow_mut().insert(password.to_owned());
+    for (server, database) in [("mysql", "d"), ("postgres", "d"), ("redis", "0")] {
+        let to = format!("{server}://app:{password}@127.0.0.1:1/{database}?timeout=1");
+        watch.run(&["migrate", "--from", &from, "--to", &to, "-vvv"]).code_is(5);
+    }
 }
 
 /// With tokens in the spool, whole and broken.
