@@ -64,19 +64,6 @@ impl AwsAccess {
         self
     }
 
-    /// Takes what a parameter of a store's URL says; `false` if it is none of these.
-    pub(crate) fn set(&mut self, name: &str, value: &str) -> bool {
-        let place = match name {
-            "region" => &mut self.region,
-            "profile" => &mut self.profile,
-            "role" => &mut self.role,
-            "endpoint" => &mut self.endpoint,
-            _ => return false,
-        };
-        *place = Some(value.to_owned());
-        true
-    }
-
     /// What a client is made with whose operations may take `timeout`. It makes each request once:
     /// making it again is up to us.
     pub(crate) async fn load(&self, timeout: Duration) -> Result<SdkConfig, StoreError> {
@@ -124,48 +111,6 @@ impl fmt::Debug for AwsAccess {
     }
 }
 
-/// What a store's URL says: `scheme:NAME?parameter=value&…`.
-pub(crate) struct StoreUrl {
-    pub(crate) name: String,
-    pub(crate) parameters: Vec<(String, String)>,
-}
-
-impl StoreUrl {
-    /// Takes a URL apart. What is wrong is told without it.
-    pub(crate) fn parse(text: &str, scheme: &str) -> Result<Self, StoreError> {
-        let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':'));
-        let rest = rest.ok_or_else(|| invalid(format!("the URL does not begin with {scheme}:")))?;
-        let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let name = percent_encoding::percent_decode_str(name.trim_start_matches('/'))
-            .decode_utf8()
-            .map_err(|_not_text| invalid("the name in the URL is not text".to_owned()))?
-            .into_owned();
-        if name.is_empty() {
-            return Err(invalid(format!("the URL names nothing after {scheme}:")));
-        }
-        let parameters = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Ok(Self { name, parameters })
-    }
-}
-
-/// A parameter that no store of ours has.
-pub(crate) fn unknown_parameter(name: &str, known: &str) -> StoreError {
-    // Its value may be a key that somebody thought belongs there.
-    invalid(format!("the URL has an unknown parameter {name:?}")).with_hint(format!(
-        "it may have region, profile, role, endpoint, timeout, {known}; \
-         keys come from the environment or a profile"
-    ))
-}
-
-/// A parameter that has to be a number.
-pub(crate) fn number(name: &str, value: &str) -> Result<u32, StoreError> {
-    value.parse().map_err(|_wrong| invalid(format!("{name} in the URL must be a whole number")))
-}
-
-fn invalid(message: String) -> StoreError {
-    StoreError::new(StoreErrorKind::Invalid, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,16 +120,5 @@ mod tests {
         let access = AwsAccess::new().region("eu-west-1").keys("test-id", "test-secret-key");
         let shown = format!("{access:?}");
         assert!(shown.contains("eu-west-1") && !shown.contains("test-"), "{shown}");
-    }
-
-    #[test]
-    fn a_url_is_taken_apart() {
-        let url = StoreUrl::parse("aws-x:prod%2Ftokens?region=eu-west-1&a=b%26c", "aws-x").unwrap();
-        assert_eq!(url.name, "prod/tokens");
-        assert_eq!(url.parameters[1], ("a".to_owned(), "b&c".to_owned()));
-        for wrong in ["aws-x:", "aws-y:t", "aws-x:?region=eu"] {
-            let error = StoreUrl::parse(wrong, "aws-x").err().unwrap();
-            assert_eq!(error.kind(), StoreErrorKind::Invalid);
-        }
     }
 }

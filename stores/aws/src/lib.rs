@@ -12,5 +12,6 @@ mod error;
 mod pace;
 #[cfg(feature = "secretsmanager")]
 pub mod secretsmanager;
+mod url;
 
 pub use self::access::AwsAccess;

@@ -8,6 +8,7 @@ use super::{Package, Workspace};
 use crate::process;
 
 const CORE: &str = "tokenkeep-core";
+const CONNECT: &str = "tokenkeep-connect";
 const CLI: &str = "tokenkeep-cli";
 const SERVERS: &str = "tokenkeep-servers";
 
@@ -63,13 +64,14 @@ fn wrong_arrows(package: &Package) -> Vec<String> {
 fn allowed(package: &Package) -> Option<&'static [&'static str]> {
     Some(match package.name.as_str() {
         CORE | SERVERS | "tokenkeep-model" => &[],
-        "tokenkeep-oauth" | "tokenkeep-testkit" | "tokenkeep-emulator" => &[CORE],
+        "tokenkeep-oauth" | "tokenkeep-testkit" | "tokenkeep-emulator" | CONNECT => &[CORE],
         "tokenkeep-manager" => &[CORE, "tokenkeep-oauth"],
         "tokenkeep-crm" => &[CORE, "tokenkeep-oauth", "tokenkeep-manager"],
         "tokenkeep" => {
             &[CORE, "tokenkeep-oauth", "tokenkeep-manager", "tokenkeep-crm", "tokenkeep-store-"]
         }
-        _ if is_store(package) => &[CORE],
+        _ if is_store(package) && LOCAL.contains(&package.name.as_str()) => &[CORE],
+        _ if is_store(package) => &[CORE, CONNECT],
         _ => return None,
     })
 }
@@ -104,10 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn a_store_has_core_and_nothing_else_of_ours() {
+    fn a_store_has_core_and_what_connects_it_and_nothing_else_of_ours() {
         let store = |target| package("tokenkeep-store-x", "stores/x", target, "normal");
         assert!(wrong_arrows(&store(CORE)).is_empty());
+        assert!(wrong_arrows(&store(CONNECT)).is_empty());
         assert_eq!(wrong_arrows(&store("tokenkeep-oauth")).len(), 1);
+        let local = package(LOCAL[0], "stores/file", CONNECT, "normal");
+        assert_eq!(wrong_arrows(&local).len(), 1);
     }
 
     #[test]

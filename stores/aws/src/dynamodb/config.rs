@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     AwsAccess,
-    access::{self, StoreUrl},
+    url::{self, StoreUrl},
 };
 
 /// What a [`DynamoDbStore`] is opened with.
@@ -22,7 +22,7 @@ use crate::{
 /// use tokenkeep_store_aws::{AwsAccess, dynamodb::DynamoDbConfig};
 ///
 /// let config = DynamoDbConfig::new("tokens").access(AwsAccess::new().region("eu-central-1"));
-/// let same: DynamoDbConfig = "aws-dynamodb:tokens?region=eu-central-1".parse()?;
+/// let same: DynamoDbConfig = "dynamodb:tokens?region=eu-central-1".parse()?;
 /// # let _unused = (config, same);
 /// # Ok::<(), tokenkeep_core::StoreError>(())
 /// ```
@@ -55,32 +55,27 @@ impl DynamoDbConfig {
         }
     }
 
-    /// What a URL says: `aws-dynamodb:TABLE?region=…&profile=…&role=…&endpoint=…`, and
-    /// `timeout=SECONDS`, `create=true`, `marks=NUMBER`, `expire-after=DAYS`.
+    /// What a URL says: `dynamodb:TABLE?region=…&profile=…&role=…&endpoint=…`, and
+    /// `timeout=SECONDS`, `create=true`, `marks=NUMBER`, `expire-after=DAYS`. It may begin with
+    /// `aws-dynamodb:` as well. Keys never stand in it.
     ///
     /// # Errors
     ///
     /// Invalid if it is another one; its text is not repeated.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
-        let url = StoreUrl::parse(url, "aws-dynamodb")?;
-        let mut config = Self::new(url.name);
-        for (name, value) in &url.parameters {
-            let number = || access::number(name, value);
-            match &**name {
-                "timeout" => config.timeout = Duration::from_secs(number()?.into()),
-                "create" => config.create = truth(name, value)?,
-                "marks" => config.marks = number()?,
-                "expire-after" => {
-                    let days = Duration::from_secs(86_400) * number()?;
-                    config.expire_after = Some(days);
-                }
-                _ if config.access.set(name, value) => {}
-                _ => {
-                    let known = "create, marks, expire-after";
-                    return Err(access::unknown_parameter(name, known));
-                }
-            }
-        }
+        Self::parse(url).map_err(|error| error.during(Operation::Open))
+    }
+
+    fn parse(url: &str) -> Result<Self, StoreError> {
+        let StoreUrl { name, access, timeout, mut parameters } =
+            StoreUrl::parse(url, &["dynamodb", "aws-dynamodb"])?;
+        let mut config = Self::new(name).access(access);
+        config.timeout = timeout.unwrap_or(config.timeout);
+        config.create = parameters.flag("create")?.unwrap_or(config.create);
+        config.marks = parameters.number("marks")?.unwrap_or(config.marks);
+        let days = parameters.number::<u32>("expire-after")?;
+        config.expire_after = days.map(|days| Duration::from_secs(86_400) * days);
+        url::finish(parameters)?;
         Ok(config)
     }
 
@@ -213,13 +208,6 @@ impl FromStr for DynamoDbConfig {
     }
 }
 
-/// A parameter that is `true` or `false`.
-fn truth(name: &str, value: &str) -> Result<bool, StoreError> {
-    value.parse().map_err(|_wrong| {
-        StoreError::new(StoreErrorKind::Invalid, format!("{name} in the URL must be true or false"))
-    })
-}
-
 fn other(message: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Other, message)
 }
@@ -230,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_url_says_it_all() {
-        let url = "aws-dynamodb:tokens?region=eu-west-1&endpoint=http%3A%2F%2F127.0.0.1%3A1\
+        let url = "dynamodb:tokens?region=eu-west-1&endpoint=http%3A%2F%2F127.0.0.1%3A1\
                    &timeout=3&create=true&marks=0&expire-after=90";
         let config: DynamoDbConfig = url.parse().unwrap();
         assert_eq!((&*config.table, config.create, config.marks), ("tokens", true, 0));
@@ -240,10 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_belong_into_a_url() {
-        let error =
-            DynamoDbConfig::from_url("aws-dynamodb:tokens?secret_key=test-key").unwrap_err();
+    fn what_is_not_known_is_refused() {
+        let error = DynamoDbConfig::from_url("dynamodb:t?kms-key=test-key").unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Invalid);
-        assert!(!format!("{error:?}").contains("test-key"), "{error:?}");
+        assert_eq!(error.operation(), Some(Operation::Open));
+        assert!(error.hint().unwrap().contains("create, marks and expire-after"), "{error:?}");
+        for url in ["dynamodb:t?create=1", "dynamodb:t?marks=-1", "aws-secretsmanager:t"] {
+            assert!(DynamoDbConfig::from_url(url).is_err(), "{url}");
+        }
+        assert_eq!(DynamoDbConfig::from_url("aws-dynamodb:tokens").unwrap().table, "tokens");
     }
 }

@@ -8,7 +8,7 @@ use tokenkeep_core::{Operation, StoreError, StoreErrorKind};
 use super::{secret::Secret, store::SecretsManagerStore};
 use crate::{
     AwsAccess,
-    access::{self, StoreUrl},
+    url::{self, StoreUrl},
 };
 
 /// What a [`SecretsManagerStore`] is opened with.
@@ -43,18 +43,16 @@ impl SecretsManagerConfig {
     ///
     /// Invalid if it is another one; its text is not repeated.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
-        let url = StoreUrl::parse(url, "aws-secretsmanager")?;
-        let mut config = Self::new(url.name);
-        for (name, value) in &url.parameters {
-            match &**name {
-                "timeout" => {
-                    config.timeout = Duration::from_secs(access::number(name, value)?.into());
-                }
-                "kms-key" => config.kms_key = Some(value.clone()),
-                _ if config.access.set(name, value) => {}
-                _ => return Err(access::unknown_parameter(name, "kms-key")),
-            }
-        }
+        Self::parse(url).map_err(|error| error.during(Operation::Open))
+    }
+
+    fn parse(url: &str) -> Result<Self, StoreError> {
+        let StoreUrl { name, access, timeout, mut parameters } =
+            StoreUrl::parse(url, &["aws-secretsmanager"])?;
+        let mut config = Self::new(name).access(access);
+        config.timeout = timeout.unwrap_or(config.timeout);
+        config.kms_key = parameters.text("kms-key")?;
+        url::finish(parameters)?;
         Ok(config)
     }
 
@@ -116,5 +114,27 @@ impl FromStr for SecretsManagerConfig {
 
     fn from_str(url: &str) -> Result<Self, StoreError> {
         Self::from_url(url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_it_all() {
+        let url = "aws-secretsmanager:prod/tokens?region=eu-west-1&kms-key=alias/x&timeout=3";
+        let config: SecretsManagerConfig = url.parse().unwrap();
+        assert_eq!((&*config.name, config.kms_key.as_deref()), ("prod/tokens", Some("alias/x")));
+        assert_eq!(config.timeout, Duration::from_secs(3));
+        assert!(format!("{config:?}").contains("eu-west-1"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let error = SecretsManagerConfig::from_url("aws-secretsmanager:t?marks=0").unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid);
+        assert_eq!(error.operation(), Some(Operation::Open));
+        assert!(error.hint().unwrap().contains("timeout and kms-key"), "{error:?}");
     }
 }
