@@ -22,6 +22,7 @@ use crate::{
     error::{Fault, Then},
     kv::{Kv, Read, Written},
     session::Deadline,
+    turn::{self, Turn, Turns},
 };
 
 /// The secret that has the catalog.
@@ -31,6 +32,9 @@ pub(crate) const TOKENS: &str = "tokens";
 
 /// How many requests of one operation are made at a time.
 const AT_A_TIME: usize = 16;
+
+/// After so many changes by others that were first, a process asks for its turn.
+const LOSSES_BEFORE_TURN: u32 = 2;
 
 /// What all clones of a store share.
 pub(crate) struct Engine {
@@ -44,6 +48,7 @@ pub(crate) struct Engine {
     /// Tokens by their secrets, which never change.
     tokens: Mutex<HashMap<String, OAuthToken>>,
     is_swept: AtomicBool,
+    turns: Turns,
 }
 
 /// A version of the catalog.
@@ -71,6 +76,7 @@ impl Engine {
             known: Mutex::new(None),
             tokens: Mutex::new(HashMap::new()),
             is_swept: AtomicBool::new(false),
+            turns: Turns::new(),
         }
     }
 
@@ -187,14 +193,26 @@ impl Engine {
         plan: &(impl Fn(&mut Draft) -> Result<T, StoreError> + Sync),
     ) -> Result<T, StoreError> {
         let deadline = self.deadline();
-        let busy = |who: &str| {
-            let message = format!("{who} changes the store again and again");
-            StoreError::new(StoreErrorKind::Busy, message).with_hint("try again")
-        };
-        let _turn = tokio::time::timeout(deadline.left(), self.changing.lock())
+        let _alone = tokio::time::timeout(deadline.left(), self.changing.lock())
             .await
-            .map_err(|_elapsed| busy("this process"))?;
+            .map_err(|_elapsed| turn::busy("this process"))?;
+        let mut turn = self.turns.next(random()?);
+        turn.give_way(&self.kv, deadline).await;
+        let made = self.attempt(pick, plan, deadline, &mut turn).await;
+        turn.end(&self.kv, self.deadline()).await;
+        made
+    }
+
+    /// Tries until nobody else was first, or the time is over.
+    async fn attempt<T>(
+        &self,
+        pick: &(impl Fn(&Catalog) -> Vec<TokenId> + Sync),
+        plan: &(impl Fn(&mut Draft) -> Result<T, StoreError> + Sync),
+        deadline: Deadline,
+        turn: &mut Turn<'_>,
+    ) -> Result<T, StoreError> {
         let mut pauses = deadline.pauses();
+        let mut lost = 0;
         loop {
             let (snapshot, tokens) = self.read_all(deadline, pick).await?;
             let mut draft = snapshot.catalog.draft(tokens)?;
@@ -214,8 +232,15 @@ impl Engine {
             }
             // It is another one for certain: it need not be asked for its version first.
             *lock(&self.known) = None;
-            if !pauses.next(None).await {
-                return Err(busy("another process"));
+            lost += 1;
+            if lost >= LOSSES_BEFORE_TURN {
+                turn.take(&self.kv, deadline).await;
+            }
+            // In its turn it loses to those only who have begun already.
+            let goes_on =
+                if turn.is_ours() { !deadline.left().is_zero() } else { pauses.next(None).await };
+            if !goes_on {
+                return Err(turn::busy("another process"));
             }
         }
     }

@@ -13,5 +13,6 @@ mod login;
 mod session;
 mod shared;
 mod store;
+mod turn;
 
 pub use self::{config::VaultConfig, inspect::Inspection, store::VaultStore};

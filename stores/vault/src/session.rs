@@ -75,8 +75,13 @@ impl Deadline {
         self.end.saturating_duration_since(Instant::now())
     }
 
+    /// Half of the time that is left.
+    pub(crate) fn half(self) -> Self {
+        Self { end: Instant::now() + self.left() / 2, ..self }
+    }
+
     /// Waits, unless the end would come before.
-    async fn wait(self, time: Duration) -> bool {
+    pub(crate) async fn wait(self, time: Duration) -> bool {
         let has_time = time < self.left();
         if has_time {
             sleep(time).await;
