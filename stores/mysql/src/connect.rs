@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct First {
     pub(crate) conn: Conn,
     pub(crate) opts: OptsBuilder,
+    /// Whether the server is a node of a Galera cluster.
+    pub(crate) is_galera: bool,
 }
 
 /// Makes the first connection, on which it is found out what server this is.
@@ -44,7 +46,7 @@ pub(crate) async fn first(config: &MysqlConfig) -> Result<First, Fault> {
     let is_galera = wsrep.is_some_and(|(_, value)| value.eq_ignore_ascii_case("on"));
     let setup = setup(config.timeout, is_galera);
     conn.query_drop(&setup).await?;
-    Ok(First { conn, opts: opts.setup(vec![setup]) })
+    Ok(First { conn, opts: opts.setup(vec![setup]), is_galera })
 }
 
 async fn secured(config: &MysqlConfig) -> Result<(Conn, OptsBuilder), Error> {

@@ -2,7 +2,9 @@
 //! time limit.
 
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
+    ops::{Deref, DerefMut},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) config: MysqlConfig,
     pool: Connections,
     layout: RwLock<Arc<Layout>>,
+    /// Whether it is a node of a Galera cluster.
+    is_galera: bool,
     /// How many change marks have been shown.
     pub(crate) marks: AtomicU64,
 }
@@ -30,8 +34,8 @@ pub(crate) struct Server {
 /// The driver's pool, whose own `Debug` shows the password.
 struct Connections(Pool);
 
-impl std::fmt::Debug for Connections {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connections")
     }
 }
@@ -78,15 +82,16 @@ impl Server {
             if let Err(error) = conn.disconnect().await {
                 tracing::debug!(kind = ?Fault::from(error).kind(), "the first connection ended");
             }
-            Ok((first.opts, layout))
+            Ok((first.opts, first.is_galera, layout))
         });
-        let (opts, layout) = match opened.await {
+        let (opts, is_galera, layout) = match opened.await {
             Ok(opened) => opened.map_err(Fault::into_error),
             Err(_elapsed) => Err(late(&Decision::default(), None)),
         }
         .map_err(|error| error.during(Operation::Open))?;
         let pool = Connections(Pool::new(Opts::from(opts)));
-        Ok(Self { config, pool, layout: RwLock::new(Arc::new(layout)), marks: AtomicU64::new(0) })
+        let layout = RwLock::new(Arc::new(layout));
+        Ok(Self { config, pool, layout, is_galera, marks: AtomicU64::new(0) })
     }
 
     /// A connection, in no transaction.
@@ -101,6 +106,12 @@ impl Server {
                 .with_hint("see whether it can be reached, or raise connect-timeout or pool-max"),
             )),
         }
+    }
+
+    /// A connection that a transaction may be begun on.
+    pub(crate) async fn session(&self) -> Result<Session, Fault> {
+        let conn = Some(self.connection().await?);
+        Ok(Session { conn, is_galera: self.is_galera, is_open: false })
     }
 
     pub(crate) fn layout(&self) -> Arc<Layout> {
@@ -172,13 +183,79 @@ fn late(decision: &Decision, last: Option<StoreError>) -> StoreError {
     last.unwrap_or_else(silent)
 }
 
+/// A connection that may be in a transaction. If it is dropped there, nobody else gets the
+/// connection before the server has rolled back.
+pub(crate) struct Session {
+    /// There until this is dropped.
+    conn: Option<Conn>,
+    is_galera: bool,
+    is_open: bool,
+}
+
+impl Session {
+    /// What follows is part of a transaction.
+    pub(crate) fn open(&mut self) {
+        self.is_open = true;
+        // The pool resets a connection that comes back so, and with it ends its transaction. One
+        // that comes back in the middle of a statement is closed.
+        let resets = !self.is_galera;
+        self.reset_connection(resets);
+    }
+
+    /// The transaction has ended.
+    pub(crate) fn close(&mut self) {
+        self.is_open = false;
+        self.reset_connection(false);
+    }
+}
+
+/// A node of MariaDB does not wait for what other nodes have committed in a session that was
+/// reset, whatever `wsrep_sync_wait` it is told then. So there a connection is closed instead.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !(self.is_open && self.is_galera) {
+            return;
+        }
+        let Some(mut conn) = self.conn.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                if let Err(error) = conn.disconnect().await {
+                    tracing::debug!(kind = ?Fault::from(error).kind(), "a connection was closed");
+                }
+            })),
+            // It cannot be closed here; a transaction must not stay open.
+            Err(_no_runtime) => conn.reset_connection(true),
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        self.conn.as_ref().expect("it is there until this is dropped")
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Conn {
+        self.conn.as_mut().expect("it is there until this is dropped")
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("is_open", &self.is_open).finish_non_exhaustive()
+    }
+}
+
 /// A transaction that saves. If it is dropped before it ends, it is rolled back before anybody
 /// else gets its connection.
 ///
 /// All who save change one row first, so that no two decide at the same time where a token goes.
 #[derive(Debug)]
 pub(crate) struct Transaction {
-    conn: Conn,
+    conn: Session,
     turn: u64,
     /// The largest number that was given as an id.
     pub(crate) last_id: u64,
@@ -187,10 +264,8 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Begins, and waits for its turn.
     pub(crate) async fn begin(server: &Server, layout: &Layout) -> Result<Self, Fault> {
-        let mut conn = server.connection().await?;
-        // The pool resets a connection that comes back so, and with it ends its transaction. One
-        // that comes back in the middle of a statement is closed, and the server rolls back.
-        conn.reset_connection(true);
+        let mut conn = server.session().await?;
+        conn.open();
         let turn = RandomState::new().hash_one(());
         let mut answers = conn.query_iter(layout.begin(turn)).await?;
         answers.collect::<Row>().await?;
@@ -254,7 +329,7 @@ impl Transaction {
         if !is_whole.await? {
             return Err(taken_back());
         }
-        self.conn.reset_connection(false);
+        self.conn.close();
         Ok(())
     }
 }

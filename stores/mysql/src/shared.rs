@@ -15,7 +15,7 @@ use crate::{
     layout::Layout,
     pages,
     rows::{self, Stored, id_of, value, values_of},
-    server::{Decision, Server},
+    server::{Decision, Server, Session},
     store::MysqlStore,
 };
 
@@ -179,7 +179,7 @@ async fn replace(
     let Some(id) = expected.id() else {
         return Ok(plan_replace(None, None, expected, token, fence)?);
     };
-    let mut conn = server.connection().await?;
+    let mut conn = server.session().await?;
     for _ in 0..MEANWHILE {
         let (stored, beside) = match beside::read(&mut conn, &layout, id).await? {
             Some((stored, beside)) => (Some(stored), beside),
@@ -217,7 +217,7 @@ impl Swap<'_> {
     /// Writes it, if all still is as it was read; whether it was.
     async fn make(
         &self,
-        conn: &mut Conn,
+        conn: &mut Session,
         layout: &Layout,
         decision: &Decision,
     ) -> Result<bool, Fault> {
@@ -228,15 +228,14 @@ impl Swap<'_> {
         if !layout.reads_back {
             return decision.on(self.write(conn, layout, &fields)).await;
         }
-        // A pool's connection that is lost on the way takes the transaction with it.
-        conn.reset_connection(true);
+        conn.open();
         conn.query_drop("start transaction").await?;
         let written = self.write(conn, layout, &fields).await?;
         if written {
             rows::check_written(conn, layout, self.merged).await?;
         }
         decision.on(async { Ok(conn.query_drop("commit").await?) }).await?;
-        conn.reset_connection(false);
+        conn.close();
         Ok(written)
     }
 
