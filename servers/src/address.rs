@@ -31,7 +31,7 @@ pub struct Address {
     pub password: String,
     /// Who may do everything: end connections, change settings.
     pub admin_user: String,
-    /// The password of `admin_user`.
+    /// The password of `admin_user`. Of RustyVault, the root's token.
     pub admin_password: String,
     /// The certificate that signed the server's, which is for `localhost` and `127.0.0.1`.
     pub ca: Option<PathBuf>,
@@ -43,7 +43,7 @@ impl Address {
             Kind::MariaDb | Kind::Galera => "root",
             Kind::Postgres | Kind::PostgresPair => "postgres",
             Kind::Redis | Kind::RedisCluster | Kind::RedisSentinel => "default",
-            Kind::Moto | Kind::SecretService => "",
+            Kind::Moto | Kind::SecretService | Kind::RustyVault => "",
         };
         Self {
             scheme: kind.scheme().to_owned(),

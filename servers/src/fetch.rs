@@ -11,11 +11,13 @@ use std::{
 use crate::{
     Kind, Missing, moto,
     program::{self, Program},
+    rusty_vault,
 };
 
 /// Gets what servers of these kinds take and this machine lacks: out of Debian packages, unpacked
-/// under `target/servers/prefix`, and of Python's, in `target/servers/venv`. It needs no root, and
-/// nothing outside of these directories is changed. Returns the packages.
+/// under `target/servers/prefix`, of Python's, in `target/servers/venv`, and a crate, which is built
+/// in `target/servers/rusty-vault`. It needs no root, and nothing outside of these directories is
+/// changed. Returns the packages.
 ///
 /// # Errors
 ///
@@ -24,36 +26,40 @@ pub fn fetch(kinds: &[Kind]) -> Result<Vec<String>, Missing> {
     // Others may be at it.
     let _lock = program::lock("fetch.lock")?;
     let debian = debian(kinds);
-    let python = if kinds.contains(&Kind::Moto) { moto::fetch()? } else { None };
+    let python = if kinds.contains(&Kind::Moto) { moto::fetch() } else { Ok(None) };
+    let built = if kinds.contains(&Kind::RustyVault) { rusty_vault::fetch() } else { Ok(None) };
     let mut packages = debian?;
-    packages.extend(python.map(str::to_owned));
+    packages.extend(python?.map(str::to_owned));
+    packages.extend(built?.map(str::to_owned));
     Ok(packages)
 }
 
 fn debian(kinds: &[Kind]) -> Result<Vec<String>, Missing> {
     let lacking: BTreeSet<&str> = kinds
         .iter()
-        .filter(|kind| **kind != Kind::Moto)
+        .filter(|kind| !matches!(kind, Kind::Moto | Kind::RustyVault))
         .flat_map(|kind| kind.needs())
         .filter(|(program, package)| Program::find(program, package).is_err())
         .map(|(_program, package)| *package)
         .collect();
-    if lacking.is_empty() {
-        return Ok(Vec::new());
-    }
+    if lacking.is_empty() { Ok(Vec::new()) } else { unpacked(&lacking) }
+}
+
+/// Gets these Debian packages, and what they depend on and is not installed.
+pub(crate) fn unpacked(lacking: &BTreeSet<&str>) -> Result<Vec<String>, Missing> {
     for tool in ["apt-get", "dpkg-deb"] {
         Program::find(tool, "apt").map_err(|_missing| {
             let names: Vec<&str> = lacking.iter().copied().collect();
             Missing::absent(format!("no {tool} here; install {} by hand", names.join(" ")))
         })?;
     }
-    let packages = match download(&lacking, &[]) {
+    let packages = match download(lacking, &[]) {
         Ok(packages) => packages,
         // No lists here, or old ones: get some of our own.
         Err(_error) => {
             let options = own_lists()?;
             apt(&options, &["update".into()])?;
-            download(&lacking, &options)?
+            download(lacking, &options)?
         }
     };
     unpack()?;

@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-use crate::{mariadb, moto, postgres, redis, secret_service};
+use crate::{mariadb, moto, postgres, redis, rusty_vault, secret_service};
 
 /// What kind of server, or of several that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,11 +26,14 @@ pub enum Kind {
     Moto,
     /// gnome-keyring on a message bus of its own, with the keyring `login` open.
     SecretService,
+    /// RustyVault, which speaks as Vault does and has KV of version 1 only. A test starts its own,
+    /// for it may seal it.
+    RustyVault,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MariaDb,
         Self::Galera,
         Self::Postgres,
@@ -40,6 +43,7 @@ impl Kind {
         Self::RedisSentinel,
         Self::Moto,
         Self::SecretService,
+        Self::RustyVault,
     ];
 
     /// As it is called on the command line: `mariadb`, `postgres-pair`.
@@ -55,6 +59,7 @@ impl Kind {
             Self::RedisSentinel => "redis-sentinel",
             Self::Moto => "moto",
             Self::SecretService => "secret-service",
+            Self::RustyVault => "rusty-vault",
         }
     }
 
@@ -71,6 +76,7 @@ impl Kind {
             Self::RedisSentinel => "TOKENKEEP_TEST_REDIS_SENTINEL",
             Self::Moto => "TOKENKEEP_TEST_MOTO",
             Self::SecretService => "TOKENKEEP_TEST_SECRET_SERVICE",
+            Self::RustyVault => "TOKENKEEP_TEST_RUSTY_VAULT",
         }
     }
 
@@ -99,6 +105,7 @@ impl Kind {
             Self::Redis | Self::RedisCluster | Self::RedisSentinel => redis::NEEDS,
             Self::Moto => moto::NEEDS,
             Self::SecretService => secret_service::NEEDS,
+            Self::RustyVault => rusty_vault::NEEDS,
         }
     }
 
@@ -108,7 +115,7 @@ impl Kind {
             Self::MariaDb | Self::Galera => "mysql",
             Self::Postgres | Self::PostgresPair => "postgres",
             Self::Redis | Self::RedisCluster | Self::RedisSentinel => "redis",
-            Self::Moto => "http",
+            Self::Moto | Self::RustyVault => "http",
             Self::SecretService => "unix",
         }
     }

@@ -45,6 +45,7 @@ mod program;
 pub mod proxy;
 mod ready;
 mod redis;
+mod rusty_vault;
 mod secret_service;
 mod server;
 pub mod shared;

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a server answers.
-pub(crate) type Ready = Box<dyn Fn() -> bool + Send>;
+pub(crate) type Ready = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// How a server process is started.
 pub(crate) struct Plan {
@@ -60,6 +60,12 @@ impl Node {
     /// Changes what [`wait`](Self::wait) waits for.
     pub(crate) fn answers_if(&mut self, ready: Ready) {
         self.plan.ready = ready;
+    }
+
+    /// Names who may do everything there, once that is known.
+    pub(crate) fn is_administered_by(&mut self, user: &str, password: &str) {
+        user.clone_into(&mut self.plan.address.admin_user);
+        password.clone_into(&mut self.plan.address.admin_password);
     }
 
     /// Starts the process; [`wait`](Self::wait) tells when it answers.

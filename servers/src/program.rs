@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::Missing;
+use crate::{Missing, rusty_vault};
 
 /// Where packages are unpacked.
 pub(crate) fn prefix() -> PathBuf {
@@ -16,7 +16,7 @@ pub(crate) fn prefix() -> PathBuf {
 }
 
 /// A directory of ours under `target`.
-pub(crate) fn below_target(name: &str) -> PathBuf {
+pub(crate) fn below_target(name: impl AsRef<Path>) -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).join("target/servers").join(name)
 }
@@ -64,8 +64,9 @@ impl Program {
         let ours = ours.chain(postgres(&prefix().join("usr/lib/postgresql")));
         let others = postgres(Path::new("/usr/lib/postgresql")).into_iter();
         let others = others.chain(on_path()).chain(["/usr/lib/galera".into()]);
-        // What pip has installed comes with Python's own libraries.
-        let others = [below_target("venv/bin")].into_iter().chain(others);
+        // What was installed or built here comes with the libraries that are installed.
+        let built = Path::new(rusty_vault::ROOT).join("bin");
+        let others = [below_target("venv/bin"), below_target(built)].into_iter().chain(others);
         ours.map(|directory| (directory, true))
             .chain(others.map(|directory| (directory, false)))
             .map(|(directory, is_ours)| Self { path: directory.join(name), is_ours })
@@ -122,7 +123,7 @@ fn on_path() -> Vec<PathBuf> {
     directories
 }
 
-fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }

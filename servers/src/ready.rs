@@ -32,6 +32,17 @@ pub(crate) fn http(port: u16) -> bool {
     answer(port, b"GET / HTTP/1.0\r\n\r\n").is_ok_and(|said| said.starts_with(b"HTTP/1."))
 }
 
+/// The body of what is answered to an HTTP request with this one.
+pub(crate) fn json(port: u16, method: &str, path: &str, body: &str) -> io::Result<String> {
+    let length = body.len();
+    let hello = format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
+    let mut said = Vec::new();
+    ask(port, hello.as_bytes())?.read_to_end(&mut said)?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let body = said.split_once("\r\n\r\n").map(|(_head, body)| body.to_owned());
+    body.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// The same of a sentinel, which asks for no password.
 pub(crate) fn sentinel_says(port: u16, command: &str, wanted: &str) -> bool {
     all(port, format!("{command}\r\n").as_bytes()).is_ok_and(|said| said.contains(wanted))

@@ -12,7 +12,7 @@ use crate::{
     place::Place,
     postgres,
     program::Program,
-    redis, secret_service,
+    redis, rusty_vault, secret_service,
 };
 
 /// Servers of one kind that nobody else uses.
@@ -63,6 +63,7 @@ pub fn start_with(kind: Kind, extra: &[&str]) -> Result<Server, Missing> {
         Kind::RedisSentinel => redis::start_sentinel(extra),
         Kind::Moto => moto::start(extra),
         Kind::SecretService => secret_service::start(extra),
+        Kind::RustyVault => rusty_vault::start(extra),
     }?;
     Ok(Server { ready_in: began.elapsed(), ..server })
 }
@@ -142,6 +143,19 @@ impl Server {
         node.kill()?;
         node.spawn()?;
         node.wait()
+    }
+
+    /// Waits until a node answers as it does after a start. One that was sealed is unsealed.
+    ///
+    /// # Errors
+    ///
+    /// How it failed.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node.
+    pub fn wait(&mut self, node: usize) -> io::Result<()> {
+        self.nodes[node].wait()
     }
 
     /// Stops a node without ending it (SIGSTOP): its connections stay open and nothing is answered.

@@ -45,12 +45,12 @@ Development tasks of tokenkeep.
   cargo xtask mutants NAME...   only the patches of xtask/mutants whose names contain NAME
   cargo xtask servers up        start the servers that tests share, where they do not run; they stay
   cargo xtask servers up KIND...  only these: mariadb, postgres, redis, redis-cluster, moto,
-                                secret-service; also galera, postgres-pair, redis-sentinel, which tests
-                                start by themselves
+                                secret-service; also galera, postgres-pair, redis-sentinel, rusty-vault,
+                                which tests start by themselves
   cargo xtask servers status    which run
   cargo xtask servers down      end them and remove what they wrote
-  cargo xtask servers fetch     unpack packages that are missing here under target/servers; needs no
-                                root and installs nothing
+  cargo xtask servers fetch     unpack packages that are missing here under target/servers, and build
+                                RustyVault there; needs no root and installs nothing
   cargo xtask bench             benchmarks beside their limits and a peer: a table, and
                                 target/bench/summary.json
   cargo xtask bench --quick     fewer samples; `cargo xtask bench --help` has all options

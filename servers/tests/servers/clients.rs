@@ -70,9 +70,28 @@ pub(crate) fn bus(address: &Address, object: &str, property: &str) -> Result<Str
 
 /// The first line of the answer to a GET.
 pub(crate) fn http(address: &Address, path: &str) -> Result<String, String> {
+    request(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+    )
+}
+
+/// The first line of what Vault answers to its root.
+pub(crate) fn vault(address: &Address, method: &str, path: &str) -> Result<String, String> {
+    let token = &address.admin_password;
+    request(
+        address,
+        &format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Vault-Token: {token}\r\n\
+             Connection: close\r\nContent-Length: 7\r\n\r\n{{\"a\":1}}"
+        ),
+    )
+}
+
+fn request(address: &Address, text: &str) -> Result<String, String> {
     let ask = || {
         let mut stream = TcpStream::connect((address.host.as_str(), address.port))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(text.as_bytes())?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         Ok(line.trim_end().to_owned())

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clients::{Client, bus, http, mariadb, postgres, redis};
+use clients::{Client, bus, http, mariadb, postgres, redis, vault};
 use tokenkeep_servers::{Kind, Server, Trials};
 
 /// How long others may take to notice that something is gone.
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         .private(Kind::Redis, "redis", |server| async { one(server, redis, &REDIS) })
         .private(Kind::SecretService, "secret_service", |server| async { keyring(server) })
         .private(Kind::Moto, "moto", |server| async { moto(server) })
+        .private(Kind::RustyVault, "rusty_vault", |server| async { rusty_vault(server) })
         .private(Kind::Galera, "galera", |server| async { several::galera(server) })
         .private(Kind::PostgresPair, "postgres_pair", |server| async { several::pair(server) })
         .private(Kind::RedisCluster, "redis_cluster", |server| async { several::cluster(server) })
@@ -90,6 +91,25 @@ fn moto(mut server: Server) {
     http(&address, "/moto-api/data.json").unwrap_err();
     server.restart(0).unwrap();
     assert_eq!(http(&address, "/moto-api/data.json").unwrap(), "HTTP/1.1 200 OK");
+}
+
+/// It is unsealed, and it is when it is back; who seals it can have it unsealed.
+fn rusty_vault(mut server: Server) {
+    let address = server.nodes()[0].clone();
+    let is = |method, path, status| {
+        let answer = vault(&address, method, path).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+    };
+    is("GET", "/v1/auth/token/lookup-self", 200);
+    is("PUT", "/v1/secret/x", 204);
+    server.kill(0);
+    vault(&address, "GET", "/v1/secret/x").unwrap_err();
+    server.restart(0).unwrap();
+    is("GET", "/v1/secret/x", 200);
+    is("PUT", "/v1/sys/seal", 204);
+    is("GET", "/v1/secret/x", 503);
+    server.wait(0).unwrap();
+    is("GET", "/v1/secret/x", 200);
 }
 
 /// There is an open keyring, and it is when the service is back.

@@ -150,13 +150,18 @@ impl Reply {
         self.errors().iter().any(|error| error.contains(words))
     }
 
-    /// What `{"errors": […]}` says. Not to be shown: it may repeat what was sent.
+    /// What `{"errors": […]}` says, or `{"error": …}`. Not to be shown: it may repeat what was sent.
     pub(crate) fn errors(&self) -> Vec<String> {
         #[derive(serde::Deserialize)]
         struct Errors {
             #[serde(default)]
             errors: Vec<String>,
+            error: Option<String>,
         }
-        self.json().map_or_else(|_none| Vec::new(), |body: Errors| body.errors)
+        let read: Result<Errors, Fault> = self.json();
+        read.map_or_else(
+            |_none| Vec::new(),
+            |said| said.errors.into_iter().chain(said.error).collect(),
+        )
     }
 }

@@ -322,11 +322,13 @@ impl Session {
                     tracing::debug!("renewed the Vault token");
                     return Ok(renewed);
                 }
-            } else if reply.status != 403 && reply.status != 400 {
+            } else if let Login::Token(_) = self.login
+                && !matches!(reply.status, 400 | 403)
+            {
                 return Err(Fault::of(&reply));
             }
         }
-        if matches!(self.login, Login::Token(_)) {
+        if let Login::Token(_) = self.login {
             tracing::warn!("the Vault token cannot be renewed any more and will end");
             return Ok(None);
         }
@@ -359,6 +361,7 @@ impl fmt::Debug for Session {
 /// Renews the token when two thirds of its life are over.
 async fn keep(session: Weak<Session>, mut life: Life) {
     let mut wait = life.ttl * 2 / 3;
+    let mut end = Instant::now() + life.ttl;
     loop {
         sleep(wait).await;
         let Some(session) = session.upgrade() else { return };
@@ -366,11 +369,13 @@ async fn keep(session: Weak<Session>, mut life: Life) {
             Ok(Some(next)) => {
                 life = next;
                 wait = life.ttl * 2 / 3;
+                end = Instant::now() + life.ttl;
             }
             Ok(None) => return,
             Err(fault) => {
                 tracing::warn!(error = %fault.error, "the Vault token could not be renewed yet");
-                wait = (wait / 2).max(Duration::from_secs(1));
+                let shortest = if Instant::now() < end { 1 } else { 30 };
+                wait = (wait / 2).max(Duration::from_secs(shortest));
             }
         }
     }

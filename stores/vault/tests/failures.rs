@@ -214,6 +214,13 @@ async fn a_vault_token_is_renewed_and_got_anew() {
     store.save_token(&token("alice", "0")).await.unwrap();
     server.revoke_tokens();
     store.save_token(&token("alice", "1")).await.unwrap();
+    // A server that cannot renew it is asked for another one before this one ends.
+    server.add_role("short-role", "test-secret-id", Duration::from_secs(2));
+    let short = config(&server).app_role_file("short-role", &path).open().await.unwrap();
+    drop(server.requests());
+    server.fail(0, VaultFault::Status(500));
+    asked(&server, "approle/login").await;
+    drop(short);
     server.revoke_tokens();
     write(&path, "\n");
     check(store.save_token(&token("alice", "2")).await, StoreErrorKind::Invalid, "empty");
