@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use keyring_core::api::CredentialStore;
+use tokenkeep_connect::{Parameters, decoded};
 use tokenkeep_core::{Clock, Operation, StoreError, StoreErrorKind, SystemClock};
 
 use crate::{KeyringStore, engine::Engine, lock::Lock, secrets::Secrets};
@@ -38,18 +39,32 @@ impl KeyringConfig {
         }
     }
 
-    /// The store at a URL: `keyring:SERVICE`.
+    /// The store at a URL: `keyring:SERVICE?lock-directory=PATH&timeout=SECONDS`, of which the
+    /// service is enough. What follows the `?`, and the service, are percent-encoded.
     ///
     /// # Errors
     ///
-    /// Invalid if it is not one.
+    /// Invalid if it is not one; its text is not repeated.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
-        match url.strip_prefix("keyring:") {
-            Some(service) if !service.is_empty() => Ok(Self::new(service)),
-            _ => Err(invalid("that is not the URL of a keyring")
+        Self::parse(url).map_err(|error| error.during(Operation::Open))
+    }
+
+    fn parse(url: &str) -> Result<Self, StoreError> {
+        let wrong = || {
+            invalid("that is not the URL of a keyring")
                 .with_hint("write it like keyring:my-program")
-                .during(Operation::Open)),
+        };
+        let rest = url.strip_prefix("keyring:").ok_or_else(wrong)?;
+        let (service, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if service.is_empty() {
+            return Err(wrong());
         }
+        let mut config = Self::new(decoded(service)?);
+        let mut parameters = Parameters::parse(query)?;
+        config.directory = parameters.text("lock-directory")?.map(PathBuf::from);
+        config.timeout = parameters.seconds("timeout")?.unwrap_or(config.timeout);
+        parameters.finish()?;
+        Ok(config)
     }
 
     /// Another keyring than that of the Secret Service, of the crates around `keyring-core`. It has
@@ -149,4 +164,40 @@ fn file_name(service: &str) -> String {
         }
     }
     name + ".lock"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_it_all() {
+        let url = "keyring:my%20program?lock-directory=/run/x&timeout=2.5";
+        let config: KeyringConfig = url.parse().unwrap();
+        assert_eq!(config.service, "my program");
+        assert_eq!(config.directory, Some(PathBuf::from("/run/x")));
+        assert_eq!(config.timeout, Duration::from_millis(2_500));
+        let config = KeyringConfig::from_url("keyring:tokenkeep test").unwrap();
+        assert_eq!((&*config.service, config.directory), ("tokenkeep test", None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_url() {
+        for url in [
+            "keyring:",
+            "keyring:?timeout=1",
+            "test-secret",
+            "keyring:x?password=test-secret",
+            "keyring:x?test-secret",
+            "keyring:x?timeout=test-secret",
+            "keyring:%ff",
+        ] {
+            let error = KeyringConfig::from_url(url).expect_err(url);
+            assert_eq!(error.kind(), StoreErrorKind::Invalid);
+            assert_eq!(error.operation(), Some(Operation::Open));
+            assert!(!format!("{error} {error:?}").contains("test-secret"), "{error:?}");
+        }
+        let error = KeyringConfig::from_url("keyring:x?password=y").unwrap_err();
+        assert_eq!(error.hint(), Some("known are lock-directory and timeout"));
+    }
 }

@@ -75,6 +75,18 @@ impl Engine {
         answer.map_err(|error| error.during(operation))
     }
 
+    /// All that is there while nobody changes it, and how many entries the catalog does not name.
+    pub(crate) async fn survey(self: &Arc<Self>) -> Result<(Read, usize), StoreError> {
+        let engine = Arc::clone(self);
+        blocking::unblock(move || {
+            let _locked = engine.lock.take()?;
+            let read = engine.load(&|catalog: &Catalog| catalog.ids().cloned().collect())?;
+            let left_over = engine.left_over(&read.catalog)?.len();
+            Ok((read, left_over))
+        })
+        .await
+    }
+
     fn load(&self, pick: &impl Fn(&Catalog) -> Vec<TokenId>) -> Result<Read, StoreError> {
         let mut catalog = self.catalog()?;
         let used: HashSet<&str> = catalog.secrets().collect();
@@ -195,18 +207,24 @@ impl Engine {
         }
     }
 
-    /// Removes what crashed processes left. Under the lock nobody is about to name any of it.
+    /// Removes what crashed processes left.
     fn sweep(&self, catalog: &Catalog) {
-        let names = match self.secrets.names() {
-            Ok(names) => names,
-            Err(error) => {
-                tracing::debug!(%error, "cannot look for unused entries");
-                return;
-            }
-        };
+        match self.left_over(catalog) {
+            Ok(names) => self.tidy(names.iter().map(String::as_str)),
+            Err(error) => tracing::debug!(%error, "cannot look for unused entries"),
+        }
+    }
+
+    /// Tokens that the catalog does not name. Under the lock nobody is about to name any of them.
+    fn left_over(&self, catalog: &Catalog) -> Result<Vec<String>, StoreError> {
         let used: HashSet<&str> = catalog.secrets().collect();
-        let left = names.iter().filter_map(|name| name.strip_prefix(TOKEN));
-        self.tidy(left.filter(|name| !used.contains(name)));
+        let names = self.secrets.names()?;
+        let tokens = names.iter().filter_map(|name| name.strip_prefix(TOKEN));
+        Ok(tokens.filter(|name| !used.contains(name)).map(str::to_owned).collect())
+    }
+
+    pub(crate) fn service(&self) -> &str {
+        self.secrets.service()
     }
 }
 

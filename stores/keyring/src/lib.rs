@@ -5,9 +5,10 @@ mod bulk;
 mod config;
 mod engine;
 mod error;
+mod inspect;
 mod lock;
 mod secrets;
 mod shared;
 mod store;
 
-pub use self::{config::KeyringConfig, store::KeyringStore};
+pub use self::{config::KeyringConfig, inspect::Inspection, store::KeyringStore};

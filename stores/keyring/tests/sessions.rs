@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         trial("a_locked_keyring_is_told", a_locked_keyring_is_told),
         trial("a_keyring_started_anew_is_found_again", a_keyring_started_anew_is_found_again),
         trial("a_lock_that_nobody_can_trust_is_refused", a_lock_that_nobody_can_trust_is_refused),
+        trial("an_inspection_tells_what_there_is", an_inspection_tells_what_there_is),
         trial("damage_is_told_without_what_stands_there", damage_is_told_without_what_stands_there),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -116,6 +117,26 @@ async fn child(job: &str) {
                     println!("{error}; {}; {error:?}", error.hint().unwrap_or("no hint"));
                 }
             }
+        }
+        // What the index does not name, a token that is gone, and the inspection of that.
+        "inspect" => {
+            let store = open().await.unwrap();
+            let keyring = zbus_secret_service_keyring_store::Store::new().unwrap();
+            let left = keyring.build(SERVICE, "token 9.test-left-over", None).unwrap();
+            left.set_secret(b"test-secret").unwrap();
+            let inspection = store.inspect().await.unwrap();
+            assert_eq!((&*inspection.service, inspection.tokens), (SERVICE, 1));
+            assert_eq!((inspection.left_over, inspection.damage.len()), (1, 0), "{inspection:?}");
+            assert!(inspection.index_bytes > 100, "{inspection:?}");
+            for entry in keyring.search(&HashMap::from([("service", SERVICE)])).unwrap() {
+                let name = entry.get_specifiers().unwrap().1;
+                if name.starts_with("token ") && name != "token 9.test-left-over" {
+                    entry.set_secret(b"test-secret").unwrap();
+                }
+            }
+            let inspection = open().await.unwrap().inspect().await.unwrap();
+            assert_eq!((inspection.tokens, inspection.damage.len()), (1, 1), "{inspection:?}");
+            println!("{inspection:?}");
         }
         "damage" => {
             let keyring = zbus_secret_service_keyring_store::Store::new().unwrap();
@@ -244,6 +265,15 @@ fn a_lock_that_nobody_can_trust_is_refused() {
     let mut program = session.this_program();
     program.env("XDG_RUNTIME_DIR", &open);
     check_told(start(program, "try"), &["not a private directory", "PermissionDenied"]);
+}
+
+fn an_inspection_tells_what_there_is() {
+    let session = Session::unlocked();
+    assert_eq!(said(spawn(&session, "try")), ["saved"]);
+    let told = said(spawn(&session, "inspect")).concat();
+    assert!(!told.contains("test-secret"), "{told}");
+    // Looking has removed nothing.
+    assert_eq!(said(spawn(&session, "entries")).len(), 3);
 }
 
 fn damage_is_told_without_what_stands_there() {

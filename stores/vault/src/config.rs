@@ -2,6 +2,7 @@
 
 use std::{fmt, fs, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
+use tokenkeep_connect::Secret;
 use tokenkeep_core::{Clock, Operation, StoreError, StoreErrorKind, SystemClock};
 use url::Url;
 
@@ -11,7 +12,7 @@ use crate::{
     engine::Engine,
     error::Fault,
     kv::Kv,
-    login::{Login, Secret},
+    login::Login,
     session::{Deadline, Session},
 };
 
@@ -93,7 +94,7 @@ impl VaultConfig {
     /// A file with a token of Vault, as Vault's agent keeps one. It is read again when Vault
     /// refuses the token.
     pub fn token_file(self, path: impl Into<PathBuf>) -> Self {
-        self.with_token(Secret::File(path.into()))
+        self.with_token(Secret::file(path))
     }
 
     /// The role of an application, which logs in, and again when its token has ended. `secret_id`
@@ -108,7 +109,7 @@ impl VaultConfig {
         role_id: impl Into<String>,
         secret_id_file: impl Into<PathBuf>,
     ) -> Self {
-        self.with_app_role(None, role_id.into(), Some(Secret::File(secret_id_file.into())))
+        self.with_app_role(None, role_id.into(), Some(Secret::file(secret_id_file)))
     }
 
     /// How long an operation may take, all tries included: 10 seconds unless said.
@@ -208,6 +209,7 @@ impl fmt::Debug for VaultConfig {
             .field("mount", &self.mount)
             .field("prefix", &self.prefix)
             .field("namespace", &self.namespace)
+            .field("login", &self.login)
             .field("ca", &self.ca)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     client::{Client, Reply, Request},
     error::{Fault, Then},
-    login::{Login, Secret},
+    login::{self, Login},
 };
 
 /// Requests with a token of Vault.
@@ -197,7 +197,7 @@ impl Session {
         let mut current = self.token.lock().await;
         match &self.login {
             Login::Token(secret) => {
-                *current = Some(header(&secret.read().map_err(Fault::final_)?)?);
+                *current = Some(header(&login::read(secret).map_err(Fault::final_)?)?);
                 self.life(current.as_ref(), deadline).await
             }
             Login::AppRole { .. } => {
@@ -219,10 +219,8 @@ impl Session {
             return Ok(current.clone());
         }
         let token = match &self.login {
-            Login::Token(Secret::Value(_)) => return Ok(None),
-            Login::Token(secret @ Secret::File(_)) => {
-                header(&secret.read().map_err(Fault::final_)?)?
-            }
+            // One that is not in a file is the one that was refused.
+            Login::Token(secret) => header(&login::read(secret).map_err(Fault::final_)?)?,
             Login::AppRole { .. } => {
                 tracing::debug!("Vault refuses the token: logging in again");
                 self.log_in(deadline).await?.0
@@ -245,7 +243,7 @@ impl Session {
         };
         let mut body = json!({ "role_id": role_id });
         if let Some(secret) = secret_id {
-            let secret = secret.read().map_err(Fault::final_)?;
+            let secret = login::read(secret).map_err(Fault::final_)?;
             body["secret_id"] = Value::from(secret.expose_secret());
         }
         let mut path = vec!["auth"];
