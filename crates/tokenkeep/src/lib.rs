@@ -160,6 +160,10 @@
 //! | `mysql://…` | `mysql` | a MySQL or MariaDB table of the SDKs |
 //! | `postgres://…` | `postgres` | the same table in PostgreSQL |
 //! | `redis://…`, `rediss://…` | `redis` | Redis: one server, Sentinel or Cluster |
+//! | `dynamodb:TABLE` | `aws` | a table of DynamoDB |
+//! | `aws-secretsmanager:NAME` | `aws` | AWS Secrets Manager |
+//! | `vault+https://…` | `vault` | Vault or OpenBao, KV version 2 |
+//! | `keyring:SERVICE` | `keyring` | the keyring of the person who runs the program |
 //! | `list:` | | memory |
 //!
 //! [`StoreUrl`] has the details; [`StoreUrl::open`] gives the store by its own type. A store of
@@ -174,8 +178,8 @@
 //!
 //! # Features
 //!
-//! `crm`, `file` and `sqlite` are on by default; `mysql`, `postgres` and `redis` are not. Without
-//! any there are the list store, logins and the manager.
+//! `crm`, `file` and `sqlite` are on by default; `aws`, `keyring`, `mysql`, `postgres`, `redis` and
+//! `vault` are not. Without any there are the list store, logins and the manager.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -212,10 +216,22 @@ pub mod crm {
 
 /// The stores by their own types, with what each has beyond a [`TokenStore`].
 pub mod stores {
+    /// `dynamodb:TABLE` and `aws-secretsmanager:NAME`
+    #[cfg(feature = "aws")]
+    pub mod aws {
+        pub use tokenkeep_store_aws::*;
+    }
+
     /// `file:PATH`
     #[cfg(feature = "file")]
     pub mod file {
         pub use tokenkeep_store_file::*;
+    }
+
+    /// `keyring:SERVICE`
+    #[cfg(feature = "keyring")]
+    pub mod keyring {
+        pub use tokenkeep_store_keyring::*;
     }
 
     /// `mysql://…`
@@ -240,5 +256,11 @@ pub mod stores {
     #[cfg(feature = "sqlite")]
     pub mod sqlite {
         pub use tokenkeep_store_sqlite::*;
+    }
+
+    /// `vault+https://…`
+    #[cfg(feature = "vault")]
+    pub mod vault {
+        pub use tokenkeep_store_vault::*;
     }
 }

@@ -3,8 +3,15 @@
 use std::sync::Arc;
 
 use tokenkeep_core::{BulkStore, ListStore, Operation, StoreError, StoreErrorKind, TokenStore};
+#[cfg(feature = "aws")]
+use tokenkeep_store_aws::{
+    dynamodb::{DynamoDbConfig, DynamoDbStore},
+    secretsmanager::{SecretsManagerConfig, SecretsManagerStore},
+};
 #[cfg(feature = "file")]
 use tokenkeep_store_file::{Dialect, FileConfig, FileStore};
+#[cfg(feature = "keyring")]
+use tokenkeep_store_keyring::{KeyringConfig, KeyringStore};
 #[cfg(feature = "mysql")]
 use tokenkeep_store_mysql::{MysqlConfig, MysqlStore};
 #[cfg(feature = "postgres")]
@@ -13,10 +20,14 @@ use tokenkeep_store_postgres::{PostgresConfig, PostgresStore};
 use tokenkeep_store_redis::{RedisConfig, RedisStore};
 #[cfg(feature = "sqlite")]
 use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
+#[cfg(feature = "vault")]
+use tokenkeep_store_vault::{VaultConfig, VaultStore};
 
 #[cfg(feature = "file")]
 use crate::FileDialect;
 use crate::StoreUrl;
+#[cfg(feature = "aws")]
+use crate::migrate::OneByOne;
 
 /// Opens the store that `url` names; makes it where there is none.
 ///
@@ -24,8 +35,8 @@ use crate::StoreUrl;
 ///
 /// # Errors
 ///
-/// Invalid if it is not a store URL; Unsupported if the store is one of a later version, or its
-/// feature is off; otherwise what keeps the store from opening. All are of the operation
+/// Invalid if it is not a store URL; Unsupported if the store's feature is off; otherwise what
+/// keeps the store from opening. All are of the operation
 /// [`Open`](Operation::Open).
 ///
 /// ```
@@ -63,16 +74,35 @@ pub enum OpenedStore {
     /// `redis://…`
     #[cfg(feature = "redis")]
     Redis(Arc<RedisStore>),
+    /// `dynamodb:TABLE`
+    #[cfg(feature = "aws")]
+    DynamoDb(Arc<DynamoDbStore>),
+    /// `aws-secretsmanager:NAME`
+    #[cfg(feature = "aws")]
+    SecretsManager(Arc<SecretsManagerStore>),
+    /// `vault+https://…`
+    #[cfg(feature = "vault")]
+    Vault(Arc<VaultStore>),
+    /// `keyring:SERVICE`
+    #[cfg(feature = "keyring")]
+    Keyring(Arc<KeyringStore>),
 }
 
 impl OpenedStore {
     /// The store as what every store is.
     #[must_use]
     pub fn into_store(self) -> Arc<dyn TokenStore> {
-        self.into_bulk_store()
+        match self {
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store,
+            #[cfg(feature = "aws")]
+            Self::SecretsManager(store) => store,
+            other => other.into_bulk_store(),
+        }
     }
 
-    /// The store as one whose tokens can be [moved](crate::migrate).
+    /// The store as one whose tokens can be [moved](crate::migrate). One that has no operations for
+    /// many tokens moves them [one by one](crate::migrate::OneByOne).
     #[must_use]
     pub fn into_bulk_store(self) -> Arc<dyn BulkStore> {
         match self {
@@ -87,6 +117,14 @@ impl OpenedStore {
             Self::Postgres(store) => store,
             #[cfg(feature = "redis")]
             Self::Redis(store) => store,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => Arc::new(OneByOne::new(store)),
+            #[cfg(feature = "aws")]
+            Self::SecretsManager(store) => Arc::new(OneByOne::new(store)),
+            #[cfg(feature = "vault")]
+            Self::Vault(store) => store,
+            #[cfg(feature = "keyring")]
+            Self::Keyring(store) => store,
         }
     }
 }
@@ -113,11 +151,7 @@ impl StoreUrl {
                 let opened = FileConfig::new(path).dialect(dialect).open();
                 opened.map(Arc::new).map(OpenedStore::File)
             }
-            Self::Mysql(_) | Self::Postgres(_) | Self::Redis(_) => self.connect().await,
-            #[cfg(not(feature = "sqlite"))]
-            Self::Sqlite(_) | Self::SqliteMemory => Err(not_built("sqlite")),
-            #[cfg(not(feature = "file"))]
-            Self::File { .. } => Err(not_built("file")),
+            other => Box::pin(other.connect()).await,
         }
         .map_err(|error: StoreError| error.during(Operation::Open))
     }
@@ -145,7 +179,7 @@ impl StoreUrl {
         self.open().await
     }
 
-    /// Whether the URL of a server is one; true of all others, and where its store is left out.
+    /// Whether a store that reads its URL itself can; true of all others, and where it is left out.
     pub(crate) fn check_server(&self) -> Result<(), StoreError> {
         match self {
             #[cfg(feature = "mysql")]
@@ -154,13 +188,28 @@ impl StoreUrl {
             Self::Postgres(url) => PostgresConfig::from_url(url.expose_url()).map(drop),
             #[cfg(feature = "redis")]
             Self::Redis(url) => RedisConfig::from_url(url.expose_url()).map(drop),
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(url) => DynamoDbConfig::from_url(url.expose_url()).map(drop),
+            #[cfg(feature = "aws")]
+            Self::SecretsManager(url) => SecretsManagerConfig::from_url(url.expose_url()).map(drop),
+            #[cfg(feature = "vault")]
+            Self::Vault(url) => VaultConfig::from_url(url.expose_url()).map(drop),
+            #[cfg(feature = "keyring")]
+            Self::Keyring(url) => KeyringConfig::from_url(url.expose_url()).map(drop),
             _ => Ok(()),
         }
     }
 
     #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "redis")),
-        expect(clippy::unused_async, reason = "a store behind a network connects here")
+        not(any(
+            feature = "aws",
+            feature = "keyring",
+            feature = "mysql",
+            feature = "postgres",
+            feature = "redis",
+            feature = "vault"
+        )),
+        expect(clippy::unused_async, reason = "a store that is not a file connects here")
     )]
     async fn connect(&self) -> Result<OpenedStore, StoreError> {
         match self {
@@ -179,17 +228,37 @@ impl StoreUrl {
                 let opened = RedisConfig::from_url(url.expose_url())?.open().await;
                 opened.map(Arc::new).map(OpenedStore::Redis)
             }
-            other => Err(not_built(other.scheme())),
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(url) => {
+                let opened = DynamoDbConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::DynamoDb)
+            }
+            #[cfg(feature = "aws")]
+            Self::SecretsManager(url) => {
+                let opened = SecretsManagerConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::SecretsManager)
+            }
+            #[cfg(feature = "vault")]
+            Self::Vault(url) => {
+                let opened = VaultConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::Vault)
+            }
+            #[cfg(feature = "keyring")]
+            Self::Keyring(url) => {
+                let opened = KeyringConfig::from_url(url.expose_url())?.open().await;
+                opened.map(Arc::new).map(OpenedStore::Keyring)
+            }
+            left_out => Err(not_built(left_out)),
         }
     }
 }
 
-fn not_built(scheme: &str) -> StoreError {
+fn not_built(url: &StoreUrl) -> StoreError {
     StoreError::new(
         StoreErrorKind::Unsupported,
-        format!("the store `{scheme}:` is not in this build"),
+        format!("the store `{}:` is not in this build", url.scheme()),
     )
-    .with_hint(format!("build tokenkeep with its feature `{scheme}`"))
+    .with_hint(format!("build tokenkeep with its feature `{}`", url.feature().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -238,23 +307,44 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_opened_says_so() {
-        let kind = async |url: &str| open_store(url).await.unwrap_err().kind();
-        assert_eq!(kind("tokens.db").await, StoreErrorKind::Invalid);
-        assert_eq!(kind("keyring:x").await, StoreErrorKind::Unsupported);
-        for (url, feature, built) in [
-            ("mysql://h/d", "mysql", cfg!(feature = "mysql")),
-            ("postgresql://h/d", "postgres", cfg!(feature = "postgres")),
-            ("rediss://h", "redis", cfg!(feature = "redis")),
+        let error = open_store("tokens.db").await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid);
+        let error = open_store("ftp:x").await.unwrap_err();
+        assert_eq!(error.operation(), Some(Operation::Open));
+        assert_eq!(error.to_string(), "could not open the store: there is no store `ftp:`");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_left_out_says_by_which_feature_it_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t").display().to_string();
+        for (url, scheme, feature, is_built) in [
+            (&*format!("sqlite:{path}"), "sqlite", "sqlite", cfg!(feature = "sqlite")),
+            ("sqlite::memory:", "sqlite", "sqlite", cfg!(feature = "sqlite")),
+            (&*format!("file:{path}"), "file", "file", cfg!(feature = "file")),
+            ("mysql://h/d", "mysql", "mysql", cfg!(feature = "mysql")),
+            ("mariadb://h/d", "mysql", "mysql", cfg!(feature = "mysql")),
+            ("postgres://h/d", "postgres", "postgres", cfg!(feature = "postgres")),
+            ("postgresql://h/d", "postgres", "postgres", cfg!(feature = "postgres")),
+            ("redis://h", "redis", "redis", cfg!(feature = "redis")),
+            ("rediss://h", "redis", "redis", cfg!(feature = "redis")),
+            ("dynamodb:t", "dynamodb", "aws", cfg!(feature = "aws")),
+            ("aws-dynamodb:t", "dynamodb", "aws", cfg!(feature = "aws")),
+            ("aws-secretsmanager:t", "aws-secretsmanager", "aws", cfg!(feature = "aws")),
+            ("vault+https://h/kv/t?token-file=x", "vault", "vault", cfg!(feature = "vault")),
+            ("vault+http://localhost/kv/t?token-file=x", "vault", "vault", cfg!(feature = "vault")),
+            ("keyring:x", "keyring", "keyring", cfg!(feature = "keyring")),
         ] {
-            if !built {
+            let parsed: StoreUrl = url.parse().unwrap();
+            assert_eq!((parsed.scheme(), parsed.feature()), (scheme, Some(feature)), "{url}");
+            if !is_built {
                 let error = open_store(url).await.unwrap_err();
-                assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+                assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{url}");
+                assert_eq!(error.operation(), Some(Operation::Open));
+                assert!(error.to_string().contains(&format!("`{scheme}:` is not in this build")));
                 let hint = format!("build tokenkeep with its feature `{feature}`");
                 assert_eq!(error.hint(), Some(&*hint));
             }
         }
-        let error = open_store("ftp:x").await.unwrap_err();
-        assert_eq!(error.operation(), Some(Operation::Open));
-        assert_eq!(error.to_string(), "could not open the store: there is no store `ftp:`");
     }
 }

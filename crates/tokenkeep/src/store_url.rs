@@ -17,14 +17,20 @@ use crate::ServerUrl;
 /// | `mysql://USER@HOST:PORT/DATABASE` | a MySQL or MariaDB database; feature `mysql` |
 /// | `postgres://USER@HOST:PORT/DATABASE` | a PostgreSQL database; feature `postgres` |
 /// | `redis://HOST:PORT/NUMBER`, `rediss://…` | a Redis server or cluster; feature `redis` |
+/// | `dynamodb:TABLE?region=…` | a table of DynamoDB; feature `aws` |
+/// | `aws-secretsmanager:NAME?region=…` | AWS Secrets Manager; feature `aws` |
+/// | `vault+https://HOST:PORT/MOUNT/PATH` | Vault or OpenBao; feature `vault` |
+/// | `keyring:SERVICE` | the keyring of the person who runs the program; feature `keyring` |
 /// | `list:` | a list in memory; gone with the process |
 ///
-/// What the URLs of servers may say is in the documentation of each store's `from_url`. A password
-/// never has to stand in them: `?password-env=VAR` or `?password-file=PATH` say where it is.
+/// What the others may say is in the documentation of each store's `from_url`; what it does not know
+/// is refused. A password never has to stand in a URL: `?password-env=VAR` or `?password-file=PATH`
+/// say where it is. Vault's token comes from `VAULT_TOKEN` unless `?token-env` or `?token-file` say
+/// otherwise, AWS' credentials from where AWS' own programs find them.
 ///
-/// For `sqlite:` and `file:`, what stands between the colon and a `?` is the path as it is, without any escaping; a relative
-/// one is relative to the directory of the process when the store is opened. A path with a `?`
-/// in it cannot be written as a URL: open that store by its own type.
+/// For `sqlite:` and `file:`, what stands between the colon and a `?` is the path as it is, without
+/// any escaping; a relative one is relative to the directory of the process when the store is
+/// opened. A path with a `?` in it cannot be written as a URL: open that store by its own type.
 ///
 /// ```
 /// use tokenkeep::StoreUrl;
@@ -56,6 +62,14 @@ pub enum StoreUrl {
     Postgres(ServerUrl),
     /// `redis://…` and `rediss://…`
     Redis(ServerUrl),
+    /// `dynamodb:TABLE` and `aws-dynamodb:TABLE`
+    DynamoDb(ServerUrl),
+    /// `aws-secretsmanager:NAME`
+    SecretsManager(ServerUrl),
+    /// `vault+https://…`, and `vault+http://…` on this machine
+    Vault(ServerUrl),
+    /// `keyring:SERVICE`
+    Keyring(ServerUrl),
 }
 
 /// How a token file's values are written.
@@ -69,14 +83,12 @@ pub enum FileDialect {
     Quoted,
 }
 
-/// Stores of later versions: their URLs are reserved.
-const LATER: [&str; 3] = ["aws-secretsmanager", "keyring", "vault+https"];
-
 const KNOWN: &str = "sqlite:PATH, sqlite::memory:, file:PATH, mysql://…, postgres://…, redis://…, \
-                     rediss://… and list:";
+                     rediss://…, dynamodb:TABLE, aws-secretsmanager:NAME, vault+https://…, \
+                     keyring:SERVICE and list:";
 
 impl StoreUrl {
-    /// What stands before the colon.
+    /// What stands before the colon; `vault` for both of Vault's.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match self {
@@ -86,6 +98,27 @@ impl StoreUrl {
             Self::Mysql(_) => "mysql",
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
+            Self::DynamoDb(_) => "dynamodb",
+            Self::SecretsManager(_) => "aws-secretsmanager",
+            Self::Vault(_) => "vault",
+            Self::Keyring(_) => "keyring",
+        }
+    }
+
+    /// The feature of this crate that the store needs; `None` if it is always there.
+    #[must_use]
+    pub fn feature(&self) -> Option<&'static str> {
+        match self {
+            Self::List => None,
+            Self::DynamoDb(_) | Self::SecretsManager(_) => Some("aws"),
+            Self::Sqlite(_)
+            | Self::SqliteMemory
+            | Self::File { .. }
+            | Self::Mysql(_)
+            | Self::Postgres(_)
+            | Self::Redis(_)
+            | Self::Vault(_)
+            | Self::Keyring(_) => Some(self.scheme()),
         }
     }
 
@@ -98,7 +131,11 @@ impl StoreUrl {
             | Self::File { .. }
             | Self::Mysql(_)
             | Self::Postgres(_)
-            | Self::Redis(_) => false,
+            | Self::Redis(_)
+            | Self::DynamoDb(_)
+            | Self::SecretsManager(_)
+            | Self::Vault(_)
+            | Self::Keyring(_) => false,
         }
     }
 }
@@ -124,13 +161,6 @@ impl FromStr for StoreUrl {
             "sqlite" if location == ":memory:" => Self::SqliteMemory,
             "sqlite" => Self::Sqlite(path("sqlite", location)?),
             "file" => Self::File { path: path("file", location)?, dialect: FileDialect::default() },
-            later if LATER.contains(&later) => {
-                return Err(StoreUrlError {
-                    later: true,
-                    ..StoreUrlError::new(format!("the store `{later}:` is not in this version"))
-                        .hint(format!("this version has {KNOWN}"))
-                });
-            }
             unknown => {
                 return Err(StoreUrlError::new(format!("there is no store `{unknown}:`"))
                     .hint(format!("this version has {KNOWN}")));
@@ -141,12 +171,17 @@ impl FromStr for StoreUrl {
 }
 
 impl StoreUrl {
-    /// The store with a server that these parts of a URL name; `None` if it is another store.
+    /// The store that reads its URL itself, and that these parts of one name; `None` if it is
+    /// another one.
     fn of_server(scheme: &str, rest: &str) -> Option<Result<Self, StoreUrlError>> {
         let of: fn(ServerUrl) -> Self = match scheme {
             "mysql" | "mariadb" => Self::Mysql,
             "postgres" | "postgresql" => Self::Postgres,
             "redis" | "rediss" => Self::Redis,
+            "dynamodb" | "aws-dynamodb" => Self::DynamoDb,
+            "aws-secretsmanager" => Self::SecretsManager,
+            "vault+https" | "vault+http" => Self::Vault,
+            "keyring" => Self::Keyring,
             _ => return None,
         };
         let url = of(ServerUrl::new(format!("{scheme}:{rest}")));
@@ -189,7 +224,13 @@ impl fmt::Display for StoreUrl {
             Self::File { path, dialect: FileDialect::Quoted } => {
                 write!(f, "file:{}?dialect=quoted", path.display())
             }
-            Self::Mysql(url) | Self::Postgres(url) | Self::Redis(url) => url.fmt(f),
+            Self::Mysql(url)
+            | Self::Postgres(url)
+            | Self::Redis(url)
+            | Self::DynamoDb(url)
+            | Self::SecretsManager(url)
+            | Self::Vault(url)
+            | Self::Keyring(url) => url.fmt(f),
         }
     }
 }
@@ -232,12 +273,11 @@ fn path(scheme: &str, location: &str) -> Result<PathBuf, StoreUrlError> {
 pub struct StoreUrlError {
     problem: String,
     hint: String,
-    later: bool,
 }
 
 impl StoreUrlError {
     fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), hint: String::new(), later: false }
+        Self { problem: problem.into(), hint: String::new() }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -250,18 +290,11 @@ impl StoreUrlError {
     pub fn way_out(&self) -> &str {
         &self.hint
     }
-
-    /// Whether it is a URL of a later version's store.
-    #[must_use]
-    pub fn is_of_a_later_version(&self) -> bool {
-        self.later
-    }
 }
 
 impl From<StoreUrlError> for StoreError {
     fn from(error: StoreUrlError) -> Self {
-        let kind = if error.later { StoreErrorKind::Unsupported } else { StoreErrorKind::Invalid };
-        Self::new(kind, error.problem).with_hint(error.hint)
+        Self::new(StoreErrorKind::Invalid, error.problem).with_hint(error.hint)
     }
 }
 
@@ -290,27 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn a_later_versions_store_is_said_to_be_one_without_its_password() {
-        for text in [
-            "aws-secretsmanager:test-password?region=eu-west-1",
-            "vault+https://h/test-password",
-            "keyring:test-password",
-        ] {
-            let error = error(text);
-            assert!(error.is_of_a_later_version(), "{text}");
-            assert!(error.to_string().ends_with("is not in this version"), "{error}");
-            assert!(!format!("{error} {error:?}").contains("test-password"), "{error:?}");
-        }
-    }
-
-    #[test]
     fn an_unknown_store_lists_the_known_ones_and_shows_only_its_scheme() {
         let error = error("mongo://u:test-password@h");
         assert_eq!(error.to_string(), "there is no store `mongo:`");
         assert_eq!(
             error.way_out(),
             "this version has sqlite:PATH, sqlite::memory:, file:PATH, mysql://…, postgres://…, \
-             redis://…, rediss://… and list:"
+             redis://…, rediss://…, dynamodb:TABLE, aws-secretsmanager:NAME, vault+https://…, \
+             keyring:SERVICE and list:"
         );
         assert!(!format!("{error:?}").contains("test-password"));
     }
@@ -324,15 +344,49 @@ mod tests {
             ("PostgreSQL://app:test-password@db/zoho", "postgres"),
             ("redis://:test-password@db:6379/1", "redis"),
             ("rediss://:test-password@db?cluster=true", "redis"),
+            ("dynamodb:tokens?region=eu-central-1", "dynamodb"),
+            ("aws-dynamodb:tokens?profile=p", "dynamodb"),
+            ("aws-secretsmanager:prod/tokens?region=eu-central-1", "aws-secretsmanager"),
+            ("vault+https://vault.example.com:8200/kv/tokens?token-file=/x", "vault"),
+            ("vault+http://127.0.0.1:8200/kv/tokens?token-env=PATH", "vault"),
+            ("keyring:my-program", "keyring"),
         ] {
             let url: StoreUrl = text.parse().unwrap();
             assert_eq!((url.scheme(), url.is_in_memory()), (scheme, false));
             assert!(!format!("{url} {url:?}").contains("test-password"), "{url:?}");
-            let (StoreUrl::Mysql(kept) | StoreUrl::Postgres(kept) | StoreUrl::Redis(kept)) = &url
+            let (StoreUrl::Mysql(kept)
+            | StoreUrl::Postgres(kept)
+            | StoreUrl::Redis(kept)
+            | StoreUrl::DynamoDb(kept)
+            | StoreUrl::SecretsManager(kept)
+            | StoreUrl::Vault(kept)
+            | StoreUrl::Keyring(kept)) = &url
             else {
                 panic!("{url}")
             };
             assert!(kept.expose_url().ends_with(text.split_once(':').unwrap().1));
+        }
+    }
+
+    #[test]
+    fn a_url_that_its_store_does_not_read_is_refused_without_its_text() {
+        for (text, is_built) in [
+            ("mysql://u:test-password@h/d?tls=test-password", cfg!(feature = "mysql")),
+            ("postgres://u:test-password@h/d?test-password=1", cfg!(feature = "postgres")),
+            ("redis://:test-password@h/test-password", cfg!(feature = "redis")),
+            ("dynamodb:t?secret_access_key=test-password", cfg!(feature = "aws")),
+            ("aws-secretsmanager:t?test-password", cfg!(feature = "aws")),
+            ("vault+https://h/kv/t?token=test-password", cfg!(feature = "vault")),
+            ("vault+http://test-password.example.com/kv/t", cfg!(feature = "vault")),
+            ("keyring:x?password=test-password", cfg!(feature = "keyring")),
+        ] {
+            // Where the store is left out, nobody reads its URL; opening it says that.
+            let Err(error) = text.parse::<StoreUrl>() else {
+                assert!(!is_built, "{text}");
+                continue;
+            };
+            assert!(is_built && !error.way_out().is_empty(), "{text}");
+            assert!(!format!("{error} {error:?}").contains("test-password"), "{error:?}");
         }
     }
 
