@@ -30,6 +30,10 @@ pub struct Inspection {
     /// Whether what has been committed survives the end of the machine: the log is written to disk
     /// at each commit, and so is the binary log if there is one.
     pub is_durable: bool,
+    /// When the log is brought to the disk (`innodb_flush_log_at_trx_commit`): 1 for each commit.
+    pub flush_log: Option<String>,
+    /// After how many commits the binary log is (`sync_binlog`); `None` if there is no such log.
+    pub sync_binlog: Option<String>,
     /// How many nodes the cluster has, if the server is one of a Galera cluster.
     pub cluster: Option<u64>,
     /// Whether the server takes writes.
@@ -47,6 +51,9 @@ pub struct Inspection {
     pub next_id: Option<TokenId>,
     /// Tokens of one user, client and API domain: a query for them is ambiguous.
     pub duplicates: Vec<Vec<TokenId>>,
+    /// Tokens of users with different names that are one name by the table's collation, as `alice`
+    /// and `ALICE` are by many: an official SDK that asks for one gets whichever comes first.
+    pub look_alikes: Vec<Vec<TokenId>>,
     /// Ids that are not numbers. Some SDKs cannot add a token while there are any.
     pub text_ids: Vec<TokenId>,
     /// Tokens whose expiry time cannot be read and counts as absent.
@@ -101,6 +108,8 @@ async fn inspect(server: &Server) -> Result<Inspection, Fault> {
         generation: layout.generation.name(),
         is_durable: is("innodb_flush_log_at_trx_commit", "1")
             && (!is("log_bin", "on") || is("sync_binlog", "1")),
+        flush_log: known.get("innodb_flush_log_at_trx_commit").cloned(),
+        sync_binlog: known.get("sync_binlog").filter(|_| is("log_bin", "on")).cloned(),
         cluster: known
             .get("wsrep_cluster_size")
             .filter(|_| is("wsrep_on", "on"))
@@ -117,6 +126,7 @@ async fn inspect(server: &Server) -> Result<Inspection, Fault> {
         ..Inspection::default()
     };
     look_at_rows(conn, &layout, &mut inspection).await?;
+    inspection.look_alikes = look_alikes(conn, &layout).await?;
     if layout.has_side {
         let meta: Option<(u32, u64)> = conn.query_first(&*layout.sql.meta).await?;
         let last = meta.map_or(0, |(_, last)| last).max(largest_number(conn, &layout).await?);
@@ -184,4 +194,27 @@ async fn look_at_rows(
     inspection.text_ids.sort();
     inspection.unreadable_expiry.sort();
     Ok(())
+}
+
+/// Tokens of users whose names only the bytes tell apart.
+async fn look_alikes(conn: &mut Conn, layout: &Layout) -> Result<Vec<Vec<TokenId>>, Fault> {
+    let source = layout.generation.source(&layout.table);
+    let sql = format!(
+        "select t.id, x.one from {source} t join (select s.user_name, min(s.id) as one \
+         from {source} s where s.user_name <> '' group by s.user_name \
+         having count(distinct cast(s.user_name as binary)) > 1) x on t.user_name = x.user_name"
+    );
+    let rows: Vec<(Vec<u8>, Vec<u8>)> = conn.query(sql).await?;
+    let mut groups: BTreeMap<Vec<u8>, Vec<TokenId>> = BTreeMap::new();
+    for (id, one) in rows {
+        // One that is none is damage, which is told elsewhere.
+        let id = std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok());
+        groups.entry(one).or_default().extend(id);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    for ids in &mut groups {
+        ids.sort();
+    }
+    groups.sort();
+    Ok(groups)
 }

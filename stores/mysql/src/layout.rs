@@ -44,7 +44,7 @@ impl Generation {
     }
 
     /// What is selected from: the table, or a view of an old one as if it were of today.
-    fn source(self, table: &str) -> String {
+    pub(crate) fn source(self, table: &str) -> String {
         match self {
             Self::Current => format!("`{table}`"),
             Self::V2 { redirect } => format!(

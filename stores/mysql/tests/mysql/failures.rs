@@ -122,7 +122,10 @@ async fn a_server_that_becomes_read_only(address: tokenkeep_servers::Address) {
         assert!(error.to_string().contains("read-only"), "{error}");
     }
     assert_eq!(store.get_tokens().await.unwrap(), [alice]);
-    assert!(store.inspect().await.unwrap().is_read_only);
+    root.query_drop("set global innodb_flush_log_at_trx_commit = 2").await.unwrap();
+    let inspection = store.inspect().await.unwrap();
+    assert!(inspection.is_read_only && !inspection.is_durable);
+    assert_eq!(inspection.flush_log.as_deref(), Some("2"));
     // It may be opened meanwhile, and writes when it can.
     let other = database.config().open().await.unwrap();
     let save = tokio::spawn(async move { other.save_token(&token("bob")).await });

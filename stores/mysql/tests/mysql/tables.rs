@@ -7,6 +7,7 @@ use tokenkeep_core::{
     TokenId, TokenState, TokenStore,
 };
 use tokenkeep_servers::{Kind, Trials};
+use tokenkeep_store_mysql::MysqlConfig;
 
 use crate::support::{Database, OFFICIAL, token, user};
 
@@ -37,6 +38,8 @@ pub(crate) fn add(trials: Trials) -> Trials {
         numbers_that_an_sdk_gave_are_not_given_again,
         pages_have_the_order_of_ids,
         who_may_only_read_reads,
+        an_inspection_tells_what_there_is,
+        the_six_parameters_of_the_sdks_are_in_the_url,
     ];
     trials
 }
@@ -491,4 +494,68 @@ async fn who_may_only_read_reads(database: Database) {
     let config = writer.reader("select, insert, update, delete, create").await;
     let store = config.open().await.unwrap();
     store.save_token(&token("bob")).await.unwrap();
+}
+
+async fn an_inspection_tells_what_there_is(database: Database) {
+    let id = |number| TokenId::from_number(number);
+    database.run(format!("{OFFICIAL} character set utf8mb4 collate utf8mb4_unicode_ci")).await;
+    let store = database.open().await;
+    for number in 1..=9 {
+        store.save_token(&token(&format!("user{number}"))).await.unwrap();
+    }
+    let sound = store.inspect().await.unwrap();
+    assert!(sound.version.contains("MariaDB"), "{sound:?}");
+    assert!(sound.is_durable && sound.has_state && !sound.is_read_only, "{sound:?}");
+    assert_eq!(sound.flush_log.as_deref(), Some("1"));
+    assert!(!sound.sdk_cannot_insert, "{sound:?}");
+    assert_eq!((sound.tokens, sound.next_id), (9, Some(id(10))));
+    assert_eq!((sound.look_alikes, sound.duplicates, sound.damage), (vec![], vec![], vec![]));
+
+    // From ten tokens on an SDK would choose the id of the tenth again.
+    for name in ["USER3", "jos\u{e9}", "jose", "jose "] {
+        store.save_token(&token(name)).await.unwrap();
+    }
+    database
+        .run(
+            "insert into oauthtoken (id, user_name, client_id, expiry_time, refresh_token) values \
+             ('20', 'user5', 'test-client', 'tomorrow', 'test-refresh-20')",
+        )
+        .await;
+    store.replace_state(&id(9), None, &TokenState::default()).await.unwrap();
+    database.run("delete from oauthtoken where id = '9'").await;
+    database.run("insert into oauthtoken (id, refresh_token) values ('9', 'test-r')").await;
+    let found = store.inspect().await.unwrap();
+    assert!(found.sdk_cannot_insert, "{found:?}");
+    assert_eq!(found.look_alikes, [vec![id(3), id(10)], vec![id(11), id(12), id(13)]]);
+    assert_eq!(found.duplicates, [[id(5), id(20)]]);
+    assert_eq!((found.unreadable_expiry, found.tokens), (vec![id(20)], 14));
+    database.run("delete from oauthtoken where id = '9'").await;
+    let orphaned = store.inspect().await.unwrap();
+    assert_eq!((orphaned.orphans, orphaned.tokens), (1, 13));
+    assert!(!format!("{orphaned:?} {store:?}").contains("test-"), "{orphaned:?}");
+}
+
+/// Host, database, table, user, password and port, by URL and by builder.
+async fn the_six_parameters_of_the_sdks_are_in_the_url(database: Database) {
+    let address = &database.address;
+    let url = format!(
+        "mysql://{}:{}@{}:{}/{}?table=tokens_6",
+        address.user, address.password, address.host, address.port, database.name
+    );
+    let by_url = MysqlConfig::from_url(&url).unwrap().open().await.unwrap();
+    let by_builder = MysqlConfig::new()
+        .host(&address.host)
+        .port(address.port)
+        .user(&address.user)
+        .password(&address.password)
+        .database(&database.name)
+        .table("tokens_6")
+        .open()
+        .await
+        .unwrap();
+    let saved = by_url.save_token(&token("alice")).await.unwrap();
+    assert_eq!(by_builder.get_tokens().await.unwrap(), [saved]);
+    let names: Vec<String> = database.select("select user_name from tokens_6").await;
+    assert_eq!(names, ["alice"]);
+    assert!(database.select::<String>("show tables like 'oauthtoken'").await.is_empty());
 }
