@@ -40,7 +40,7 @@ struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// Which store: sqlite:PATH, sqlite::memory:, file:PATH, mysql://…, postgres://…, redis://…,
-    /// rediss://… or list:
+    /// rediss://…, dynamodb:TABLE, aws-secretsmanager:NAME, vault+https://…, keyring:SERVICE or list:
     /// [default: sqlite: in the user's data directory]
     #[arg(long, global = true, value_name = "URL")]
     #[arg(env = "TOKENKEEP_STORE", hide_env_values = true)]

@@ -1,7 +1,9 @@
 //! `tokenkeep doctor`
 
+mod common;
 mod databases;
 mod layout;
+mod secrets;
 mod servers;
 mod spool;
 mod tokens;
@@ -15,10 +17,10 @@ use crate::{context::Context, error::Failure, exit, output, view};
 
 const HELP: &str = "\
 It looks at the store and changes nothing in it: whether it opens and all of it can be read, who
-else can read it, what an official SDK that shares it would trip over, tokens that are there twice
-or look misplaced, users who must log in again, new tokens that could not be stored and wait in the
-spool, and whether this machine's clock agrees with the accounts servers of the tokens (one request
-to each, without a token).
+else can read it, how its server keeps what is saved, what an official SDK that shares it would trip
+over, tokens that are there twice or look misplaced, users who must log in again, new tokens that
+could not be stored and wait in the spool, and whether this machine's clock agrees with the accounts
+servers of the tokens (one request to each, without a token).
 
 A `warning` is worth a look. A `failed` check ends the command with exit code 1, a store that does
 not open with 5. With `--format json` it is an array of objects with check, result (`ok`, `warning`,
@@ -26,7 +28,8 @@ not open with 5. With `--format json` it is an array of objects with check, resu
 
 Examples:
   tokenkeep doctor
-  tokenkeep --store file:sdk_tokens.txt doctor --offline";
+  tokenkeep --store file:sdk_tokens.txt doctor --offline
+  tokenkeep --store 'mysql://app@db/zohooauth?password-env=DB_PASSWORD' doctor";
 
 /// Checks the store, the tokens in it and the clock
 #[derive(clap::Args)]

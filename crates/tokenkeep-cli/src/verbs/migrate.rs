@@ -13,8 +13,8 @@ use crate::{context::Context, error::Failure, exit, output, progress};
 
 const HELP: &str = "\
 The source is only read. Every token goes to the target with its ten fields and what is known of it
-(data centre, scopes, status), page by page, each page whole or not at all. At the end the target is
-read back and has to hold exactly what it held and what was moved.
+(data centre, scopes, status), page by page, each page whole or not at all; on AWS, each token. At
+the end the target is read back and has to hold exactly what it held and what was moved.
 
 If it is stopped, or killed, run the same command again: it finishes, and makes nothing twice.
 
@@ -37,7 +37,8 @@ target_damage, states_left, verified (true, false; null in a dry run).
 Examples:
   tokenkeep migrate --from file:sdk_tokens.txt --to sqlite:tokens.db --dry-run
   tokenkeep migrate --from sqlite:zohooauth.db --to 'postgres://app@db/tokens?password-env=PGPASS'
-  tokenkeep migrate --from mysql://root@localhost/zohooauth --to file:t.csv --page-size 50000";
+  tokenkeep migrate --from mysql://root@localhost/zohooauth --to file:t.csv --page-size 50000
+  tokenkeep migrate --from keyring:my-program --to vault+https://vault:8200/secret/tokens";
 
 /// Moves all tokens from one store to another
 #[derive(clap::Args)]

@@ -7,7 +7,9 @@ fn a_store_url_that_is_none_is_wrong_usage() {
     for (name, url) in [
         ("no_scheme", "tokens.db"),
         ("unknown", "mongo://user:test-password@host/db"),
-        ("later", "keyring:test-password"),
+        ("keyring", "keyring:my-program?password=test-password"),
+        ("cloud", "dynamodb:tokens?region=eu-central-1&secret-key=test-password"),
+        ("vault", "vault+https://vault.example.com/secret/tokens?token=test-password"),
         ("server", "mysql://user:test-password@127.0.0.1/db?nonsense=1"),
         ("tilde", "sqlite:~/tokens.db"),
         ("option", "file:tokens.txt?test-password=x"),

@@ -1,27 +1,97 @@
-//! What is wrong with a store on a server: how the server keeps its word, and what is in it.
+//! What is wrong with a store in a database: how the server keeps its word, and what is in it.
 
-use tokenkeep::{TokenId, stores::postgres, stores::redis};
+use tokenkeep::stores::{mysql, postgres, redis};
 
-use super::{Check, Verdict, layout::list};
+use super::{
+    Check, Verdict,
+    common::{Common, Table},
+    layout::list,
+};
 
-/// What is said alike of every server's store.
-struct Common<'a> {
-    tls: bool,
-    tokens: u64,
-    duplicates: &'a [Vec<TokenId>],
-    damage: &'a [String],
-}
-
-pub(super) fn of_postgres(inspection: &postgres::Inspection, checks: &mut Vec<Check>) {
+pub(super) fn of_mysql(inspection: &mysql::Inspection, checks: &mut Vec<Check>) {
     let it = inspection;
-    let name = format!("PostgreSQL {}, table {}.{}", it.version, it.schema, it.table);
     let common = Common {
-        tls: it.tls.is_some(),
+        name: format!("MySQL {}, table {} of the {}", it.version, it.table, it.generation),
+        tls: Some(it.tls.is_some()),
         tokens: it.tokens,
         duplicates: &it.duplicates,
         damage: &it.damage,
     };
-    common.check(&name, checks);
+    common.check(checks);
+    let mut add = |check, verdict, detail: String, hint: &str| {
+        checks.push(Check::new(check, verdict, detail).hint(hint));
+    };
+    if it.is_read_only {
+        let hint = "name the server that takes writes: a replica does not";
+        add("server", Verdict::Failed, "the server is read-only".to_owned(), hint);
+    }
+    if !it.is_durable {
+        let unknown = || "unknown".to_owned();
+        let mut detail = format!(
+            "a crash may lose a token that was saved: innodb_flush_log_at_trx_commit {}",
+            it.flush_log.clone().unwrap_or_else(unknown)
+        );
+        if let Some(sync) = &it.sync_binlog {
+            detail = format!("{detail}, sync_binlog {sync}");
+        }
+        if it.cluster.is_some() {
+            detail.push_str("; in this cluster, if all nodes crash at once");
+        }
+        let hint =
+            "set innodb_flush_log_at_trx_commit to 1, and sync_binlog if there is a binary log";
+        add("server", Verdict::Warning, detail, hint);
+    }
+    if let Some(nodes) = it.cluster {
+        let detail = format!("a Galera cluster of {nodes}");
+        if nodes < 3 {
+            let hint = "three nodes go on when one is lost, fewer do not";
+            add("server", Verdict::Warning, detail, hint);
+        } else {
+            checks.push(Check::new("server", Verdict::Ok, detail));
+        }
+    }
+    let mut add = |verdict, detail: String, hint: &str| {
+        checks.push(Check::new("layout", verdict, detail).hint(hint));
+    };
+    if !it.has_state {
+        let detail = "the tables tokenkeep_state and tokenkeep_meta are not there".to_owned();
+        add(Verdict::Warning, detail, "open the store once as a user who may create tables");
+    }
+    if !it.narrow_columns.is_empty() {
+        let detail =
+            format!("columns of a character set that lacks some: {}", it.narrow_columns.join(", "));
+        add(Verdict::Warning, detail, "values with such characters are refused; utf8mb4 has all");
+    }
+    if it.sdk_cannot_insert {
+        let detail = "an official SDK cannot add a user here any more: it takes the largest id as \
+                      text";
+        add(Verdict::Warning, detail.to_owned(), "add users through tokenkeep");
+    }
+    for ids in &it.look_alikes {
+        let detail = format!("users that are one name by the table's collation: ids {}", list(ids));
+        let hint =
+            "an official SDK that asks for one gets whichever comes first; tokenkeep does not";
+        add(Verdict::Warning, detail, hint);
+    }
+    let table = Table {
+        missing_indices: &it.missing_indices,
+        text_ids: &it.text_ids,
+        unreadable_expiry: &it.unreadable_expiry,
+        orphans: it.orphans,
+    };
+    table.check(checks);
+}
+
+pub(super) fn of_postgres(inspection: &postgres::Inspection, checks: &mut Vec<Check>) {
+    let it = inspection;
+    let common = Common {
+        name: format!("PostgreSQL {}, table {}.{}", it.version, it.schema, it.table),
+        tls: Some(it.tls.is_some()),
+        tokens: it.tokens,
+        duplicates: &it.duplicates,
+        damage: &it.damage,
+    };
+    common.check(checks);
     let mut add = |verdict, detail: String, hint: &str| {
         checks.push(Check::new("server", verdict, detail).hint(hint));
     };
@@ -44,36 +114,30 @@ pub(super) fn of_postgres(inspection: &postgres::Inspection, checks: &mut Vec<Ch
             "switch all three on",
         );
     }
-    if !it.missing_indices.is_empty() {
-        let detail = format!("indices are missing: {}", it.missing_indices.join(", "));
-        add(Verdict::Warning, detail, "open the store once as a user who may create them");
-    }
     if !it.tells_of_changes {
         let detail = "the server does not tell of changes: tokens are read more often".to_owned();
         add(Verdict::Warning, detail, "let the user create the trigger on the token table");
     }
-    if !it.text_ids.is_empty() {
-        let hint = "the SDKs for Python and Java cannot add a user beside them";
-        add(Verdict::Warning, format!("ids that are no numbers: {}", list(&it.text_ids)), hint);
-    }
-    if !it.unreadable_expiry.is_empty() {
-        let detail = format!("expiry_time is no number: ids {}", list(&it.unreadable_expiry));
-        let hint = "taken for absent: such a token counts as expired until it is refreshed";
-        add(Verdict::Warning, detail, hint);
-    }
-    if it.orphans > 0 {
-        let hint = "another program deleted these tokens; what is left of them does no harm";
-        add(Verdict::Warning, format!("states of tokens that are gone: {}", it.orphans), hint);
-    }
+    let table = Table {
+        missing_indices: &it.missing_indices,
+        text_ids: &it.text_ids,
+        unreadable_expiry: &it.unreadable_expiry,
+        orphans: it.orphans,
+    };
+    table.check(checks);
 }
 
 pub(super) fn of_redis(inspection: &redis::Inspection, checks: &mut Vec<Check>) {
     let it = inspection;
     let version = it.version.as_deref().unwrap_or("of unknown version");
-    let name = format!("Redis {version} on {}, keys {}*", it.primary, it.prefix);
-    let common =
-        Common { tls: it.tls, tokens: it.tokens, duplicates: &it.duplicates, damage: &it.damage };
-    common.check(&name, checks);
+    let common = Common {
+        name: format!("Redis {version} on {}, keys {}*", it.primary, it.prefix),
+        tls: Some(it.tls),
+        tokens: it.tokens,
+        duplicates: &it.duplicates,
+        damage: &it.damage,
+    };
+    common.check(checks);
     for concern in &it.concerns {
         checks.push(Check::new("server", Verdict::Warning, concern.clone()));
     }
@@ -86,27 +150,5 @@ pub(super) fn of_redis(inspection: &redis::Inspection, checks: &mut Vec<Check>) 
         let detail = format!("tokens that are gone though nobody removed them: {}", it.vanished);
         let hint = "see maxmemory-policy: it should be noeviction";
         checks.push(Check::new("layout", Verdict::Failed, detail).hint(hint));
-    }
-}
-
-impl Common<'_> {
-    fn check(&self, name: &str, checks: &mut Vec<Check>) {
-        checks.push(Check::new("server", Verdict::Ok, format!("{name}: {} tokens", self.tokens)));
-        checks.push(if self.tls {
-            Check::new("tls", Verdict::Ok, "the connection is encrypted")
-        } else {
-            Check::new("tls", Verdict::Warning, "the connection is not encrypted")
-                .hint("all right on this machine; elsewhere see the store's option `tls`")
-        });
-        for damage in self.damage {
-            let check = Check::new("layout", Verdict::Failed, format!("damage: {damage}"));
-            checks
-                .push(check.hint("correct or delete that row; `tokenkeep migrate` moves the rest"));
-        }
-        for ids in self.duplicates {
-            let detail = format!("one user, client and API domain: ids {}", list(ids));
-            let hint = "delete those that are not used, or migrate, which merges them";
-            checks.push(Check::new("layout", Verdict::Warning, detail).hint(hint));
-        }
     }
 }

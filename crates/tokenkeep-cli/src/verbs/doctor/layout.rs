@@ -8,7 +8,7 @@ use tokenkeep::{
     },
 };
 
-use super::{Check, Verdict, databases, failed};
+use super::{Check, Verdict, databases, failed, secrets};
 
 pub(super) async fn examine(store: &OpenedStore, damage: &[String], checks: &mut Vec<Check>) {
     let before = checks.len();
@@ -36,6 +36,30 @@ pub(super) async fn examine(store: &OpenedStore, damage: &[String], checks: &mut
             Ok(inspection) => databases::of_redis(&inspection, checks),
             Err(error) => checks.push(failed("layout", error.into())),
         },
+        OpenedStore::Mysql(store) => match store.inspect().await {
+            Ok(inspection) => databases::of_mysql(&inspection, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::DynamoDb(store) => match store.inspect().await {
+            Ok(inspection) => secrets::of_dynamodb(&inspection, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::Vault(store) => match store.inspect().await {
+            Ok(inspection) => secrets::of_vault(&inspection, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::Keyring(store) => match store.inspect().await {
+            Ok(inspection) => secrets::of_keyring(&inspection, checks),
+            Err(error) => checks.push(failed("layout", error.into())),
+        },
+        OpenedStore::SecretsManager(_) => {
+            checks.extend(
+                damage.iter().map(|damage| {
+                    Check::new("layout", Verdict::Failed, format!("damage: {damage}"))
+                }),
+            );
+            checks.push(Check::new("server", Verdict::Ok, "AWS Secrets Manager answers"));
+        }
         OpenedStore::List(_) | _ => {}
     }
     if checks.len() == before {
