@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod mutants;
+mod node;
 mod process;
 mod python;
 mod servers;
@@ -18,8 +19,8 @@ const HELP: &str = "\
 Development tasks of tokenkeep.
 
   cargo xtask test              build and run every test: Rust tests, doctests, conformance suites,
-                                and the official Python SDK in an environment made under
-                                target/interop/venv; servers that are missing here are fetched, and
+                                and the official SDKs for Python and Node, in environments made
+                                under target/interop; servers that are missing here are fetched, and
                                 run for as long as the tests do
   cargo xtask test -- NAME      only tests whose name contains NAME
   cargo xtask ci                everything that is checked on a change

@@ -4,7 +4,7 @@ use std::env;
 
 use anyhow::{Result, bail};
 
-use crate::{process, python, servers::ForTests};
+use crate::{node, process, python, servers::ForTests};
 
 /// Set to `all`, it turns a test that cannot run here into a failure.
 const REQUIRE: &str = "TOKENKEEP_REQUIRE";
@@ -24,6 +24,15 @@ pub(crate) fn run(filters: &[String], require_all: bool) -> Result<()> {
         Err(error) => {
             command.env_remove(python::INTERPRETER);
             summary.missing.push(format!("the official Python SDK: {error:#}"));
+        }
+    }
+    match node::environment() {
+        Ok(directory) => {
+            command.env(node::DIRECTORY, directory);
+        }
+        Err(error) => {
+            command.env_remove(node::DIRECTORY);
+            summary.missing.push(format!("the official Node SDK: {error:#}"));
         }
     }
     // They are there until this function ends, however it does.

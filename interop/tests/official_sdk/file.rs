@@ -6,7 +6,7 @@ use tokenkeep_core::{Field, StoreErrorKind, TokenStore};
 use tokenkeep_store_file::{Dialect, FileConfig};
 
 use crate::{
-    interpreter::workspace,
+    language::workspace,
     scene::{Ours, Scene},
     token::Columns,
 };
@@ -45,14 +45,14 @@ pub(crate) async fn the_python_fixture_is_what_the_sdk_writes(mut scene: Scene) 
 }
 
 pub(crate) async fn a_file_that_the_sdk_has_just_made_is_used(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     scene.expect(&ours, &[]).await;
     let alice = ours.save(&Columns::of("alice@example.com", 1)).await;
     scene.expect(&ours, &[alice]).await;
 }
 
 pub(crate) async fn crlf_becomes_lf_and_the_header_stays(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let alice = scene.sdk.save(&Columns::of("alice@example.com", 1));
     let before = text(&scene);
     assert!(before.contains("redirect_uri,api_domain\r\n"), "the SDK writes {before}");
@@ -67,7 +67,7 @@ pub(crate) async fn crlf_becomes_lf_and_the_header_stays(mut scene: Scene) {
 }
 
 pub(crate) async fn who_has_the_file_open_reads_it_whole(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let alice = scene.sdk.save(&Columns::of("alice@example.com", 1));
     let before = text(&scene);
     let opened = fs::File::open(scene.path()).unwrap();
@@ -77,7 +77,7 @@ pub(crate) async fn who_has_the_file_open_reads_it_whole(mut scene: Scene) {
 }
 
 pub(crate) async fn quoted_names_of_the_sdk_survive_our_saves(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let url = "https://example.com/callback?a=1,2";
     let bob = scene.sdk.save(&Columns::of(QUOTED, 1).with(Field::RedirectUrl, url));
     assert_eq!(ours.find_user(QUOTED).await.as_ref(), Some(&bob));
@@ -99,7 +99,7 @@ pub(crate) async fn quoted_names_of_the_sdk_survive_our_saves(mut scene: Scene) 
 }
 
 pub(crate) async fn the_shared_dialect_refuses_what_only_some_sdks_can_read(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let alice = scene.sdk.save(&Columns::of("alice@example.com", 1));
     let before = text(&scene);
     for name in ["Neil, Bob", "\"Bob\"", "back\\slash", "line\nbreak", "line\rbreak"] {
@@ -139,7 +139,7 @@ pub(crate) async fn a_v2_file_is_used_in_place_by_both(mut scene: Scene) {
               test-refresh-token-r2r2,test-access-token-2,,1764000000000,\r\n";
     #[expect(clippy::disallowed_methods, reason = "a file as another program left it")]
     fs::write(scene.path(), v2).unwrap();
-    let ours = scene.open_ours();
+    let ours = scene.open_ours().await;
     let alice = ours.find_user("alice@example.com").await.unwrap();
     assert_eq!(alice.get(Field::Id), "python_alice_US_PRD_r1r1");
     let bob = ours.find_by_id(&"python_bob_US_PRD_r2r2".parse().unwrap()).await.unwrap();
@@ -168,7 +168,7 @@ pub(crate) async fn a_file_open_to_others_is_closed_and_the_sdk_goes_on(mut scen
     use std::os::unix::fs::PermissionsExt;
 
     let mode = |scene: &Scene| fs::metadata(scene.path()).unwrap().permissions().mode() & 0o777;
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let alice = scene.sdk.save(&Columns::of("alice@example.com", 1));
     fs::set_permissions(scene.path(), fs::Permissions::from_mode(0o644)).unwrap();
     let bob = ours.save(&Columns::of("bob@example.com", 2)).await;

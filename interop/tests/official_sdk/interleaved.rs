@@ -6,16 +6,20 @@ use tokenkeep_core::{Field, Replaced, TokenId, TokenState, update_state};
 
 use crate::{
     scene::{Kind, Ours, Scene, queries, sdk_queries},
-    token::Columns,
+    sdk::Sdk,
+    token::{Columns, in_order},
 };
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 const STEPS: usize = 200;
+/// On a server, where each step takes a hundred times as long.
+const STEPS_ON_A_SERVER: usize = 60;
 const USERS: u64 = 14;
 
 pub(crate) async fn random_operations_of_both_leave_what_they_should(mut scene: Scene) {
+    let steps = if scene.kind == Kind::Mysql { STEPS_ON_A_SERVER } else { STEPS };
     for seed in SEEDS {
-        let ours = scene.open_ours();
+        let ours = scene.open_ours().await;
         ours.delete_all().await;
         // The article's store takes a table without a row for none and cannot open it.
         let first = ours.save(&Columns::of("user0@example.com", format!("{seed}-first"))).await;
@@ -30,7 +34,7 @@ pub(crate) async fn random_operations_of_both_leave_what_they_should(mut scene: 
             marks: 0,
             log: Vec::new(),
         };
-        for _ in 0..STEPS {
+        for _ in 0..steps {
             play.step().await;
             play.check().await;
         }
@@ -94,20 +98,21 @@ impl Play<'_> {
     fn save_by_sdk(&mut self) {
         let given = self.token_to_save();
         self.log.push(format!("the SDK saves {}", given.user()));
-        let saved = self.scene.sdk.try_save(&given);
+        let saved = self.sdk().try_save(&given);
         if let Some(row) = self.row_of(given.user()) {
             saved.unwrap();
             let merged = row.merged(&given);
             self.rows.insert(merged.id(), merged);
             return;
         }
-        let largest = match self.scene.kind {
-            Kind::File => self.rows.keys().filter_map(TokenId::number).max(),
-            Kind::Sqlite => self.rows.keys().max_by_key(|id| id.as_str()).and_then(TokenId::number),
+        let largest = if self.scene.kind.counts_by_text() {
+            self.rows.keys().max_by_key(|id| id.as_str()).and_then(TokenId::number)
+        } else {
+            self.rows.keys().filter_map(TokenId::number).max()
         };
         let id = TokenId::from_number(largest.unwrap_or(0) + 1);
         if self.rows.contains_key(&id) {
-            // The article's store counts by text: it fails, and changes nothing.
+            // The SDK counts by text: it fails, and changes nothing.
             saved.unwrap_err();
             return;
         }
@@ -144,7 +149,7 @@ impl Play<'_> {
         if by_us {
             assert!(self.ours.delete(&row.id()).await, "{}", self.story());
         } else {
-            self.scene.sdk.delete(&row.id());
+            self.sdk().delete(&row.id());
         }
         self.rows.remove(&row.id());
         self.states
@@ -157,7 +162,7 @@ impl Play<'_> {
         if by_us {
             assert_eq!(self.ours.delete_all().await, self.rows.len() as u64, "{}", self.story());
         } else {
-            self.scene.sdk.delete_all();
+            self.sdk().delete_all();
         }
         self.rows.clear();
         self.states.values_mut().for_each(|written| written.is_certain = false);
@@ -174,9 +179,9 @@ impl Play<'_> {
     fn find_by_sdk(&mut self) {
         let Some(row) = self.any_row() else { return };
         for query in sdk_queries(&row) {
-            assert_eq!(self.scene.sdk.find(&query).as_ref(), Some(&row), "{}", self.story());
+            assert_eq!(self.sdk().find(&query).as_ref(), Some(&row), "{}", self.story());
         }
-        assert_eq!(self.scene.sdk.find_by_id(&row.id()).unwrap(), row, "{}", self.story());
+        assert_eq!(self.sdk().find_by_id(&row.id()).unwrap(), row, "{}", self.story());
     }
 
     /// Both sides see the model, and what we wrote beside a token is there for its owner only.
@@ -184,8 +189,10 @@ impl Play<'_> {
         let expected: Vec<_> = self.rows.values().cloned().collect();
         self.ours.settle(&expected).await;
         assert_eq!(self.ours.tokens().await, expected, "what we see: {}", self.story());
-        let theirs = crate::token::in_order(self.scene.sdk.tokens());
-        assert_eq!(theirs, expected, "what the SDK sees: {}", self.story());
+        let theirs: Vec<_> = self.scene.sdks().map(|sdk| in_order(sdk.tokens())).collect();
+        for theirs in theirs {
+            assert_eq!(theirs, expected, "what the SDK sees: {}", self.story());
+        }
         for (id, row) in &self.rows {
             let state = self.ours.shared().state(id).await.unwrap();
             match self.states.get(id) {
@@ -230,6 +237,15 @@ impl Play<'_> {
             }
         }
         token
+    }
+
+    /// The SDK in any of its languages.
+    fn sdk(&mut self) -> &mut Sdk {
+        let others = self.scene.others.len();
+        let at = if others == 0 { 0 } else { self.random.below(others as u64 + 1) };
+        let at = usize::try_from(at).unwrap();
+        self.log.push(format!("by SDK {at}"));
+        self.scene.sdks().nth(at).unwrap()
     }
 
     fn row_of(&self, user: &str) -> Option<&Columns> {

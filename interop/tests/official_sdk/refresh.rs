@@ -68,7 +68,7 @@ async fn expire(scene: &mut Scene, ours: &Ours) {
 }
 
 pub(crate) async fn the_sdk_finds_what_we_refreshed(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let world = World::new(&ours).await;
     let id = scene.sdk.save(&world.expired).id();
     let access_token = access_token(&world.manager, &id).await;
@@ -84,7 +84,7 @@ pub(crate) async fn the_sdk_finds_what_we_refreshed(mut scene: Scene) {
 }
 
 pub(crate) async fn we_adopt_what_the_sdk_refreshed(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let world = World::new(&ours).await;
     let id = ours.save(&world.expired).await.id();
     let handle = world.manager.handle_by_id(&id).await.unwrap();
@@ -100,7 +100,7 @@ pub(crate) async fn we_adopt_what_the_sdk_refreshed(mut scene: Scene) {
 }
 
 pub(crate) async fn we_adopt_what_the_sdk_refreshed_after_a_rejection(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let world = World::new(&ours).await;
     let id = ours.save(&world.expired).await.id();
     let handle = world.manager.handle_by_id(&id).await.unwrap();
@@ -116,7 +116,7 @@ pub(crate) async fn we_adopt_what_the_sdk_refreshed_after_a_rejection(mut scene:
 }
 
 pub(crate) async fn a_refresh_token_that_the_sdk_got_anew_is_used_by_us(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let world = World::new(&ours).await;
     world.emulator.configure(Config::new().rotate_refresh_tokens(true));
     let id = ours.save(&world.expired).await.id();

@@ -1,17 +1,17 @@
 //! A place for tokens that the SDK and a store of ours share.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenkeep_core::{Field, SharedStore, TokenId, TokenQuery, TokenStore};
 use tokenkeep_store_file::FileStore;
+use tokenkeep_store_mysql::MysqlStore;
 use tokenkeep_store_sqlite::SqliteStore;
 
 use crate::{
+    database::Database,
+    language::Language,
     sdk::Sdk,
     token::{Columns, in_order},
 };
@@ -23,53 +23,121 @@ pub(crate) enum Kind {
     File,
     /// The article's SQLite store and ours.
     Sqlite,
+    /// The SDK's `DBStore` and our MySQL store.
+    Mysql,
 }
 
 impl Kind {
-    pub(crate) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Sqlite => "sqlite",
+            Self::Mysql => "mysql",
         }
+    }
+
+    /// Whether the SDK takes the largest text for the largest number, so that it cannot add to a
+    /// table that has a 10.
+    pub(crate) const fn counts_by_text(self) -> bool {
+        matches!(self, Self::Sqlite | Self::Mysql)
     }
 }
 
-/// A directory of its own, and the SDK, which has opened nothing yet.
+/// What is shared by whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stage {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) languages: &'static [Language],
+    /// How the table is made. Where this says nothing, whoever comes first makes it; on MySQL that
+    /// is us.
+    pub(crate) table: Option<&'static str>,
+}
+
+/// A directory or database of its own, and the SDK, which has opened nothing yet.
 pub(crate) struct Scene {
     pub(crate) kind: Kind,
+    /// That of the first language.
     pub(crate) sdk: Sdk,
-    directory: TempDir,
+    /// Those of the others, where there are several.
+    pub(crate) others: Vec<Sdk>,
+    place: Place,
+}
+
+enum Place {
+    Directory(TempDir),
+    Database(Database),
 }
 
 impl Scene {
-    pub(crate) fn new(kind: Kind, python: &Path) -> Self {
-        Self { kind, sdk: Sdk::start(python), directory: tempfile::tempdir().unwrap() }
+    pub(crate) async fn new(stage: &Stage) -> Self {
+        let place = if stage.kind == Kind::Mysql {
+            let database = Database::new().await;
+            if let Some(table) = stage.table {
+                database.run(table).await;
+            }
+            Place::Database(database)
+        } else {
+            Place::Directory(tempfile::tempdir().unwrap())
+        };
+        let mut sdks = stage.languages.iter().map(|language| Sdk::start(*language));
+        let sdk = sdks.next().expect("a stage has a language");
+        Self { kind: stage.kind, sdk, others: sdks.collect(), place }
     }
 
+    /// The file that is shared.
     pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join(match self.kind {
-            Kind::File => "sdk_tokens.txt",
-            Kind::Sqlite => "zohooauth.db",
-        })
+        match (&self.place, self.kind) {
+            (Place::Directory(directory), Kind::File) => directory.path().join("sdk_tokens.txt"),
+            (Place::Directory(directory), _) => directory.path().join("zohooauth.db"),
+            (Place::Database(_), _) => unreachable!("a database is no file"),
+        }
+    }
+
+    /// The database that is shared.
+    pub(crate) fn database(&self) -> &Database {
+        match &self.place {
+            Place::Database(database) => database,
+            Place::Directory(_) => unreachable!("a file is no database"),
+        }
+    }
+
+    /// Where the SDK finds the store.
+    pub(crate) fn location(&self) -> Value {
+        let mut location = match &self.place {
+            Place::Database(database) => database.location(),
+            Place::Directory(_) => json!({ "path": self.path() }),
+        };
+        location["kind"] = self.kind.name().into();
+        location
     }
 
     /// Our store, as a program that has just been started opens it.
-    pub(crate) fn open_ours(&self) -> Ours {
+    pub(crate) async fn open_ours(&self) -> Ours {
         Ours(match self.kind {
             Kind::File => Arc::new(FileStore::open(self.path()).unwrap()),
             Kind::Sqlite => Arc::new(SqliteStore::open(self.path()).unwrap()),
+            Kind::Mysql => Arc::new(MysqlStore::open(&self.database().url()).await.unwrap()),
         })
     }
 
+    /// Opens the SDK's store. A `DBStore` makes no table.
     pub(crate) fn open_sdk(&mut self) {
-        let path = self.path();
-        self.sdk.open(self.kind, &path).unwrap();
+        let location = self.location();
+        for sdk in self.sdks() {
+            sdk.open(&location).unwrap();
+        }
     }
 
-    /// Both stores open on what the SDK made.
-    pub(crate) fn open_both(&mut self) -> Ours {
+    /// The SDK in each language.
+    pub(crate) fn sdks(&mut self) -> impl Iterator<Item = &mut Sdk> {
+        std::iter::once(&mut self.sdk).chain(&mut self.others)
+    }
+
+    /// Both stores open on what the SDK made, if it makes something.
+    pub(crate) async fn open_both(&mut self) -> Ours {
         self.open_sdk();
-        self.open_ours()
+        self.open_ours().await
     }
 
     /// Checks that both sides see exactly `expected`, and so does one of ours opened now.
@@ -77,8 +145,11 @@ impl Scene {
         let expected = in_order(expected.to_vec());
         ours.settle(&expected).await;
         assert_eq!(ours.tokens().await, expected, "what we see");
-        assert_eq!(in_order(self.sdk.tokens()), expected, "what the SDK sees");
-        assert_eq!(self.open_ours().tokens().await, expected, "what we see after opening");
+        for sdk in self.sdks() {
+            let seen = in_order(sdk.tokens());
+            assert_eq!(seen, expected, "what the SDK for {} sees", sdk.language.name());
+        }
+        assert_eq!(self.open_ours().await.tokens().await, expected, "what we see after opening");
     }
 }
 

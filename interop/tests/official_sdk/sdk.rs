@@ -1,19 +1,19 @@
-//! The official SDK in a process of its own, driven through `sdk_driver.py`.
+//! The official SDK in a process of its own, driven through `sdk_driver.py` or `sdk_driver.mjs`.
 
 use std::{
     fmt,
     io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
 use serde_json::{Value, json};
 use tokenkeep_core::{Field, TokenId};
 
-use crate::{interpreter::workspace, scene::Kind, token::Columns};
+use crate::{language::Language, token::Columns};
 
 /// The SDK with one open store.
 pub(crate) struct Sdk {
+    pub(crate) language: Language,
     process: Child,
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -34,23 +34,19 @@ impl fmt::Display for Raised {
 }
 
 impl Sdk {
-    pub(crate) fn start(python: &Path) -> Self {
-        let mut process = Command::new(python)
-            .arg(workspace().join("interop/sdk_driver.py"))
-            .env("PYTHONUTF8", "1")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(crate) fn start(language: Language) -> Self {
+        let mut process =
+            language.driver().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let commands = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().unwrap());
-        Self { process, commands, answers }
+        Self { language, process, commands, answers }
     }
 
-    /// Opens a store as a program that has just been started does.
-    pub(crate) fn open(&mut self, kind: Kind, path: &Path) -> Result<(), Raised> {
-        self.ask(json!({ "do": "open", "kind": kind.name(), "path": path })).map(drop)
+    /// Opens the store that is at `place`, as a program that has just been started does.
+    pub(crate) fn open(&mut self, place: &Value) -> Result<(), Raised> {
+        let mut command = place.clone();
+        command["do"] = "open".into();
+        self.ask(command).map(drop)
     }
 
     pub(crate) fn try_save(&mut self, token: &Columns) -> Result<Columns, Raised> {

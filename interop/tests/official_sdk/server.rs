@@ -1,18 +1,16 @@
 //! The SDK against the emulator, by itself.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::process::Stdio;
 
 use tokenkeep_emulator::Emulator;
 
-use crate::interpreter::workspace;
+use crate::language::{Language, workspace};
 
-pub(crate) fn the_sdk_logs_in_refreshes_and_writes_a_lead(python: &Path) {
+pub(crate) fn the_sdk_logs_in_refreshes_and_writes_a_lead() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let emulator = runtime.block_on(Emulator::start()).unwrap();
-    let output = Command::new(python)
+    let output = Language::Python
+        .command()
         .arg(workspace().join("interop/sdk_emulator.py"))
         .arg(emulator.url())
         .env("PYTHONDONTWRITEBYTECODE", "1")

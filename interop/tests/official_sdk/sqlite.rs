@@ -5,14 +5,14 @@ use std::fs;
 use rusqlite::Connection;
 use tokenkeep_core::{Field, TokenStore};
 
-use crate::{interpreter::workspace, scene::Scene, token::Columns};
+use crate::{language::workspace, scene::Scene, token::Columns};
 
 pub(crate) async fn an_empty_table_of_the_article_is_used(mut scene: Scene) {
     scene.open_sdk();
     // The article's store cannot open a table without a row a second time, its own either.
-    let path = scene.path();
-    scene.sdk.open(scene.kind, &path).unwrap_err();
-    let ours = scene.open_ours();
+    let location = scene.location();
+    scene.sdk.open(&location).unwrap_err();
+    let ours = scene.open_ours().await;
     scene.expect(&ours, &[]).await;
     let alice = ours.save(&Columns::of("alice@example.com", 1)).await;
     scene.open_sdk();
@@ -21,7 +21,7 @@ pub(crate) async fn an_empty_table_of_the_article_is_used(mut scene: Scene) {
 }
 
 pub(crate) async fn names_that_are_sql_stay_data(mut scene: Scene) {
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let mut stored = vec![scene.sdk.save(&Columns::of("alice@example.com", 0))];
     let names =
         ["O'Neil", "' or '1'='1", "x'; delete from oauthtoken; --", "a, \"b\" \\c\r\nd", "%_", "1"];
@@ -41,7 +41,7 @@ pub(crate) async fn names_that_are_sql_stay_data(mut scene: Scene) {
 
 pub(crate) async fn both_write_at_once(mut scene: Scene) {
     const SAVES: usize = 100;
-    let ours = scene.open_both();
+    let ours = scene.open_both().await;
     let alice = scene.sdk.save(&Columns::of("alice@example.com", 1));
     let bob = ours.save(&Columns::of("bob@example.com", 2)).await;
     let updates = |user: &'static str| (0..SAVES).map(move |mark| Columns::update(user, mark));
@@ -67,7 +67,7 @@ pub(crate) async fn a_v2_table_is_used_in_place_and_listed_by_the_article(mut sc
     let script = workspace().join("fixtures/token-tables/v2.sql");
     let script = fs::read_to_string(script).unwrap();
     Connection::open(scene.path()).unwrap().execute_batch(&script).unwrap();
-    let ours = scene.open_ours();
+    let ours = scene.open_ours().await;
     let carol = ours.save(&Columns::of("carol@example.com", 3)).await;
     scene.open_sdk();
     let tokens = ours.tokens().await;
