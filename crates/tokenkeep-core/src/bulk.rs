@@ -1,5 +1,7 @@
 //! [`BulkStore`]: many tokens at once, for moving what a store holds.
 
+use std::{borrow::Cow, ops::ControlFlow};
+
 use async_trait::async_trait;
 
 use crate::{OAuthToken, Saved, Sidecar, StoreError, TokenId, TokenState, TokenStore, TokenTable};
@@ -57,11 +59,52 @@ impl Entries {
     }
 }
 
+/// What the tokens of a [scan](BulkStore::scan) are shown to: the ten columns of each, secrets
+/// included, and what is known of it. It may break off.
+pub type Look = Box<dyn FnMut(&Columns<'_>, Option<&TokenState>) -> ControlFlow<()> + Send>;
+
+/// The ten columns of a token, as [`OAuthToken::expose_columns`] gives them.
+pub type Columns<'a> = [Option<Cow<'a, str>>; 10];
+
+/// How many tokens a [scan](BulkStore::scan) reads at once, unless the store knows better.
+const SCANNED: usize = 1_000;
+
 /// A store whose tokens can be read and saved many at a time.
 ///
 /// A store that is not one can be moved as well, one token at a time.
 #[async_trait]
 pub trait BulkStore: TokenStore {
+    /// How many tokens are best read or saved at once.
+    fn page_size(&self) -> usize {
+        1_000
+    }
+
+    /// Shows every token to `look`, in no order, with what
+    /// [`read_entries`](Self::read_entries) would give of it: for who counts or sums up what there
+    /// is, and does not need a token of each. Returns what could not be read.
+    ///
+    /// What others change meanwhile may be shown as it was, as it is, or twice.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the store from answering. Some tokens may have been shown then.
+    async fn scan(&self, mut look: Look) -> Result<Vec<String>, StoreError> {
+        let (mut after, mut damage) = (None, Vec::new());
+        loop {
+            let page = self.read_entries(after.as_ref(), SCANNED.max(self.page_size())).await?;
+            damage.extend(page.damage);
+            for Entry { token, state } in &page.entries {
+                if look(&token.expose_columns(), state.as_ref()).is_break() {
+                    return Ok(damage);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(damage);
+            }
+        }
+    }
+
     /// The next at most `limit` tokens after `after` in the order of ids, with their secrets; at
     /// least one, if there is one.
     ///
@@ -114,6 +157,19 @@ impl Sidecar {
         let entry =
             |token: &OAuthToken| Entry::new(token.clone()).with_state(self.state(token).cloned());
         Entries::new(rows.into_iter().map(entry).collect(), next)
+    }
+
+    /// Shows all of `table` to `look`, as [`BulkStore::scan`] does.
+    pub fn scan(&self, table: &TokenTable, look: &mut Look) {
+        for token in table.iter() {
+            let state = self.state(token).map(|state| match state.in_flight {
+                None => Cow::Borrowed(state),
+                Some(_) => Cow::Owned(TokenState { in_flight: None, ..state.clone() }),
+            });
+            if look(&token.expose_columns(), state.as_deref()).is_break() {
+                return;
+            }
+        }
     }
 
     /// Saves one of the entries of a [`BulkStore::save_entries`] to `table`.

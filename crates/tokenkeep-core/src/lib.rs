@@ -33,7 +33,7 @@ mod table;
 mod token;
 
 pub use self::{
-    bulk::{BulkStore, Entries, Entry},
+    bulk::{BulkStore, Columns, Entries, Entry, Look},
     catalog::{Catalog, Changes, Draft},
     clock::{Clock, SystemClock, Timestamp},
     error::{Operation, Outcome, StoreError, StoreErrorKind},

@@ -8,9 +8,9 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    BulkStore, ChangeMark, Clock, Entries, Entry, Lease, LeaseAttempt, OAuthToken, Operation, Page,
-    Replaced, SharedStore, Sidecar, StateReplaced, StoreError, SystemClock, TokenId, TokenQuery,
-    TokenState, TokenStore, TokenTable,
+    BulkStore, ChangeMark, Clock, Entries, Entry, Lease, LeaseAttempt, Look, OAuthToken, Operation,
+    Page, Replaced, SharedStore, Sidecar, StateReplaced, StoreError, SystemClock, TokenId,
+    TokenQuery, TokenState, TokenStore, TokenTable,
 };
 
 /// Tokens in the memory of one process; gone when the last clone is dropped.
@@ -203,6 +203,12 @@ impl BulkStore for ListStore {
     ) -> Result<Entries, StoreError> {
         let contents = self.contents();
         Ok(contents.sidecar.entries(&contents.table, after, limit))
+    }
+
+    async fn scan(&self, mut look: Look) -> Result<Vec<String>, StoreError> {
+        let contents = self.contents();
+        contents.sidecar.scan(&contents.table, &mut look);
+        Ok(Vec::new())
     }
 
     async fn save_entries(

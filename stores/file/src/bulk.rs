@@ -7,7 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use tokenkeep_core::{
-    BulkStore, Entries, Entry, OAuthToken, Operation, Sidecar, StoreError, TokenId, TokenTable,
+    BulkStore, Entries, Entry, Look, OAuthToken, Operation, Sidecar, StoreError, TokenId,
+    TokenTable,
 };
 
 use crate::{
@@ -20,6 +21,21 @@ use crate::{
 
 #[async_trait]
 impl BulkStore for FileStore {
+    /// The file is written anew each time.
+    fn page_size(&self) -> usize {
+        20_000
+    }
+
+    async fn scan(&self, mut look: Look) -> Result<Vec<String>, StoreError> {
+        self.run(Operation::GetTokens, move |inner| {
+            let (snapshot, side) = inner.both()?;
+            snapshot.ours()?;
+            side.sidecar.scan(&snapshot.table, &mut look);
+            Ok(inner.damage(&snapshot, &side))
+        })
+        .await
+    }
+
     async fn read_entries(
         &self,
         after: Option<&TokenId>,
@@ -46,11 +62,16 @@ impl Inner {
         if after.is_some() {
             return Ok(page);
         }
+        Ok(page.with_damage(self.damage(&snapshot, &side)))
+    }
+
+    /// What cannot be read.
+    fn damage(&self, snapshot: &Snapshot, side: &SideSnapshot) -> Vec<String> {
         let mut damage = snapshot.document.damage();
         if side.condition == Condition::Newer {
             damage.push(self.side.newer().to_string());
         }
-        Ok(page.with_damage(damage))
+        damage
     }
 
     fn save_entries(

@@ -3,15 +3,18 @@
 use std::{error::Error as _, sync::Arc};
 
 use async_trait::async_trait;
-use rusqlite::{Row, ToSql};
+use rusqlite::{CachedStatement, ErrorCode, Row, ToSql};
 use tokenkeep_core::{
-    BulkStore, Entries, Entry, OAuthToken, Operation, StoreError, StoreErrorKind, TokenId,
+    BulkStore, Entries, Entry, Field, Look, OAuthToken, Operation, StoreError, StoreErrorKind,
+    TokenId, TokenState, matching::KEYS,
 };
 
 use crate::{
     connection::Database,
     error::Fault,
     rows::{self, id_of},
+    scan::Scan,
+    schema,
     shared::{nameless, positions},
     side::{self, SideRow},
     store::{FEW, SqliteStore, save},
@@ -19,6 +22,15 @@ use crate::{
 
 #[async_trait]
 impl BulkStore for SqliteStore {
+    /// So many that the pages of its indices are written once for several tokens.
+    fn page_size(&self) -> usize {
+        5_000
+    }
+
+    async fn scan(&self, look: Look) -> Result<Vec<String>, StoreError> {
+        self.pool.read_much(Operation::GetTokens, Scan::new(look), Scan::run).await
+    }
+
     async fn read_entries(
         &self,
         after: Option<&TokenId>,
@@ -109,10 +121,11 @@ fn save_all(
     entries: &Arc<[Entry]>,
 ) -> Result<Vec<Result<OAuthToken, StoreError>>, Fault> {
     let mut half_written = false;
+    let mut batch = Batch::on(database)?;
     let saved = database.attempt(|database| {
         save_each(entries, |entry| {
             let before = database.connection().total_changes();
-            let saved = save_entry(database, entry);
+            let saved = batch.save(entry);
             half_written = saved.is_err() && database.connection().total_changes() != before;
             match saved {
                 Err(fault) if half_written => Err(fault),
@@ -122,7 +135,7 @@ fn save_all(
     });
     match saved {
         Err(_) if half_written => {
-            save_each(entries, |entry| Ok(database.attempt(|database| save_entry(database, entry))))
+            save_each(entries, |entry| Ok(database.attempt(|_| batch.save(entry))))
         }
         saved => saved,
     }
@@ -152,14 +165,82 @@ fn is_refusal(error: &StoreError) -> bool {
     error.kind() == StoreErrorKind::Invalid || error.source().is_none()
 }
 
-fn save_entry(database: &Database, entry: &Entry) -> Result<OAuthToken, Fault> {
-    let stored = save(database, &entry.token)?;
-    if let Some(state) = &entry.state
-        && SideRow::of(database, &stored)?.readable_state().is_none()
-    {
+/// The saves of a transaction, with what does not change in it.
+struct Batch<'a> {
+    database: &'a Database,
+    any_in_common: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+    /// Whether what is inserted is what will be read.
+    keeps_texts: bool,
+    /// Whether nothing was beside any token, so that nothing was left of one that an SDK removed.
+    nothing_beside: bool,
+}
+
+impl<'a> Batch<'a> {
+    fn on(database: &'a Database) -> Result<Self, Fault> {
+        let (connection, layout) = (database.connection(), database.layout());
+        Ok(Self {
+            database,
+            any_in_common: database.statement(&layout.sql.any_in_common)?,
+            insert: database.statement(&layout.sql.insert)?,
+            keeps_texts: schema::keeps_texts(connection, &layout.table)?,
+            nothing_beside: !database.statement(&layout.sql.side_any)?.exists([])?,
+        })
+    }
+
+    fn save(&mut self, entry: &Entry) -> Result<OAuthToken, Fault> {
+        if let Some(stored) = self.insert_new(entry)? {
+            return Ok(stored);
+        }
+        let stored = save(self.database, &entry.token)?;
+        if let Some(state) = &entry.state
+            && SideRow::of(self.database, &stored)?.readable_state().is_none()
+        {
+            self.write_state(&stored, state)?;
+        }
+        Ok(stored)
+    }
+
+    /// Inserts a token that comes with an id and has nothing in common with any that is stored:
+    /// what a save would do with it, without what it would do beside. Otherwise does nothing.
+    fn insert_new(&mut self, entry: &Entry) -> Result<Option<OAuthToken>, Fault> {
+        let (token, layout) = (&entry.token, self.database.layout());
+        let Some(id) = token.id().filter(|_| self.keeps_texts && token.has_token()) else {
+            return Ok(None);
+        };
+        let mut columns = token.expose_columns();
+        for (at, field) in KEYS.into_iter().enumerate() {
+            let value = columns[field as usize].as_deref();
+            self.any_in_common.raw_bind_parameter(at + 1, value)?;
+        }
+        if self.any_in_common.raw_query().next()?.is_some() {
+            return Ok(None);
+        }
+        for field in Field::ALL {
+            let value = columns[field as usize].take();
+            rows::bind(&mut self.insert, layout, field, value)?;
+        }
+        if let Err(error) = self.insert.raw_execute() {
+            // The statement is undone. A save says what it is.
+            return match error.sqlite_error_code() {
+                Some(ErrorCode::ConstraintViolation) => Ok(None),
+                _ => Err(error.into()),
+            };
+        }
+        self.database.remember_id(id);
+        if !self.nothing_beside {
+            side::forget(self.database, id)?;
+        }
+        let stored = OAuthToken::new_row(id.clone(), token);
+        if let Some(state) = &entry.state {
+            self.write_state(&stored, state)?;
+        }
+        Ok(Some(stored))
+    }
+
+    fn write_state(&self, token: &OAuthToken, state: &TokenState) -> Result<(), Fault> {
         let mut state = state.clone();
         state.in_flight = None;
-        side::write_state(database, &stored, &state)?;
+        side::write_state(self.database, token, &state)
     }
-    Ok(stored)
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use tokenkeep_core::{Field, MAX_ID};
+use tokenkeep_core::{Field, MAX_ID, matching::KEYS};
 
 /// The columns beyond which nothing of a field is known: its name, and whether it can be null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) struct Sql {
     by_grant: String,
     by_refresh: String,
     pub(crate) insert: String,
+    /// Whether a row has any of the values of [`KEYS`], which are given in their order.
+    pub(crate) any_in_common: String,
     pub(crate) delete: String,
     pub(crate) delete_all: String,
     pub(crate) largest_number: String,
@@ -51,6 +53,8 @@ pub(crate) struct Sql {
     pub(crate) page_numbers: String,
     /// Metadata of text ids from `?1` on (exclusive), at most `?2`.
     pub(crate) page_texts: String,
+    /// All tokens in no order, and what is beside them.
+    pub(crate) entries: String,
     /// Tokens of numeric ids from `?1` on (exclusive), and what is beside them.
     pub(crate) entry_numbers: String,
     /// Tokens of text ids from `?1` on (exclusive), and what is beside them.
@@ -59,6 +63,7 @@ pub(crate) struct Sql {
     pub(crate) nameless: String,
     pub(crate) meta_read: String,
     pub(crate) meta_raise: String,
+    pub(crate) side_any: String,
     pub(crate) side_read: String,
     pub(crate) side_state: String,
     pub(crate) side_lease: String,
@@ -268,6 +273,14 @@ impl Sql {
             "where {} and t.\"id\" > ?1 collate binary order by t.\"id\" collate binary",
             textual("t.")
         );
+        let has = |(at, field): (usize, &Field)| {
+            let column = column("", *field);
+            format!(
+                "exists (select 1 from \"{table}\" where {column} = ?{} collate binary)",
+                at + 1
+            )
+        };
+        let any_in_common = KEYS.iter().enumerate().map(has).collect::<Vec<_>>().join(" or ");
         let subject = "user_name = excluded.user_name, client_id = excluded.client_id";
         Self {
             by_id: by(Field::Id),
@@ -277,6 +290,7 @@ impl Sql {
             by_refresh: by(Field::RefreshToken),
             all: select,
             insert: format!("insert into \"{table}\" ({names}) values ({places})"),
+            any_in_common: format!("select 1 where {any_in_common}"),
             delete: format!("delete from \"{table}\" where \"id\" = ?1 collate binary"),
             delete_all: format!("delete from \"{table}\""),
             largest_number: format!(
@@ -288,6 +302,7 @@ impl Sql {
             page_texts: format!("{page} {after_text} limit ?2"),
             entry_numbers: format!("{entry} {after_number}"),
             entry_texts: format!("{entry} {after_text}"),
+            entries: entry,
             nameless: format!(
                 "select count(*) from \"{table}\" \
                  where \"id\" is null or \"id\" = '' collate binary"
@@ -297,6 +312,7 @@ impl Sql {
                 "update tokenkeep_meta set last_id = ?1 \
                  where token_table = '{table}' and last_id < ?1"
             ),
+            side_any: format!("select 1 from \"{side}\" limit 1"),
             side_read: format!(
                 "select user_name, client_id, state, lease_holder, lease_generation, lease_until, \
                  {lease_ttl} from \"{side}\" where token_id = ?1"

@@ -9,6 +9,7 @@ mod inspect;
 mod layout;
 mod pool;
 mod rows;
+mod scan;
 mod schema;
 mod shared;
 mod side;

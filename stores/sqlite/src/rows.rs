@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rusqlite::{
-    Connection, Row, ToSql,
+    Connection, Row, Statement, ToSql,
     types::{ToSqlOutput, ValueRef},
 };
 use tokenkeep_core::{Field, OAuthToken, StoreError, StoreErrorKind, Timestamp, TokenId};
@@ -52,7 +52,7 @@ pub(crate) fn token(row: &Row<'_>) -> Result<OAuthToken, Fault> {
 }
 
 /// An expiry time; others write what is none.
-fn expiry(value: ValueRef<'_>) -> Option<Timestamp> {
+pub(crate) fn expiry(value: ValueRef<'_>) -> Option<Timestamp> {
     match value {
         ValueRef::Integer(millis) => Some(Timestamp::from_millis(millis)),
         ValueRef::Text(text) | ValueRef::Blob(text) => {
@@ -83,7 +83,7 @@ pub(crate) fn text(row: &Row<'_>, at: usize, field: Field) -> Result<Option<Stri
     }
 }
 
-fn unreadable(row: &Row<'_>, field: Field) -> StoreError {
+pub(crate) fn unreadable(row: &Row<'_>, field: Field) -> StoreError {
     let id = match row.get_ref(0) {
         Ok(ValueRef::Text(id)) if field != Field::Id => String::from_utf8_lossy(id).into_owned(),
         _ => "of unknown id".to_owned(),
@@ -120,11 +120,21 @@ pub(crate) fn insert(
 ) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(&layout.sql.insert)?;
     for (field, value) in Field::ALL.into_iter().zip(token.expose_columns()) {
-        let value = value.or_else(|| layout.absent(field).map(Cow::Borrowed));
-        statement.raw_bind_parameter(field as usize + 1, Value(value))?;
+        bind(&mut statement, layout, field, value)?;
     }
     statement.raw_execute()?;
     check_written(connection, layout, token)
+}
+
+/// Binds a field's value to its place in an insert.
+pub(crate) fn bind(
+    statement: &mut Statement<'_>,
+    layout: &Layout,
+    field: Field,
+    value: Option<Cow<'_, str>>,
+) -> Result<(), Fault> {
+    let value = value.or_else(|| layout.absent(field).map(Cow::Borrowed));
+    Ok(statement.raw_bind_parameter(field as usize + 1, Value(value))?)
 }
 
 /// Triggers and types of columns that others have defined may change what is written, or drop it.

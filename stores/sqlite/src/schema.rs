@@ -72,6 +72,25 @@ fn make(connection: &Connection, table: &str) -> Result<Layout, Fault> {
     Ok(layout.unwrap_or_else(|| Layout::official(table)))
 }
 
+/// Whether the table keeps every text as it is written: it has no triggers, and all its columns are
+/// of type text. What others have made of it may be another thing each time.
+pub(crate) fn keeps_texts(connection: &Connection, table: &str) -> Result<bool, Fault> {
+    let triggers = "select 1 from sqlite_schema where type = 'trigger' \
+                    and tbl_name = ?1 collate nocase";
+    if connection.prepare_cached(triggers)?.exists([table])? {
+        return Ok(false);
+    }
+    let mut types =
+        connection.prepare_cached("select upper(type) from pragma_table_info(?1) limit 10")?;
+    let mut types = types.query([table])?;
+    while let Some(row) = types.next()? {
+        if !has_text_affinity(&row.get::<_, String>(0)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What there is of a token table.
 struct Found {
     columns: Vec<FoundColumn>,

@@ -1,9 +1,13 @@
 //! Many tokens at once: what is read page by page, and what a batch that is saved leaves.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{Arc, mpsc},
+};
 
 use tokenkeep_core::{
-    BulkStore, Entry, Field, Fingerprint, InFlight, ListStore, OAuthToken, StoreError,
+    BulkStore, Columns, Entry, Field, Fingerprint, InFlight, ListStore, OAuthToken, StoreError,
     StoreErrorKind, Timestamp, TokenId, TokenState, TokenStore,
 };
 use tokio::task::yield_now;
@@ -62,6 +66,39 @@ async fn through(store: &dyn BulkStore, limit: usize) -> Result<Vec<Entry>, Fail
     }
 }
 
+/// A scan shows what the pages hold: each token once, with what is known of it.
+async fn check_scan(store: &dyn BulkStore, entries: &[Entry]) -> CaseResult {
+    let (show, shown) = mpsc::channel();
+    let look = move |columns: &Columns<'_>, state: Option<&TokenState>| {
+        let columns = columns.each_ref().map(|column| column.as_deref().map(str::to_owned));
+        match show.send((columns, state.cloned())) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    let damage = store.scan(Box::new(look)).await?;
+    check!(damage.is_empty(), "there is damage: {damage:?}");
+    let mut seen = Vec::new();
+    for (columns, state) in shown.try_iter() {
+        seen.push(Entry::new(OAuthToken::from_columns(columns)?).with_state(state));
+    }
+    seen.sort_by(|one, other| one.token.id().cmp(&other.token.id()));
+    check_eq!(seen.len(), entries.len());
+    for (seen, entry) in seen.iter().zip(entries) {
+        check_same("what was shown", &seen.token, &entry.token)?;
+        check_eq!(&seen.state, &entry.state);
+    }
+    // Who has seen enough is shown no more.
+    let (show, shown) = mpsc::channel();
+    let look = move |_: &Columns<'_>, _: Option<&TokenState>| {
+        _ = show.send(());
+        ControlFlow::Break(())
+    };
+    store.scan(Box::new(look)).await?;
+    check_eq!(shown.try_iter().count(), entries.len().min(1));
+    Ok(())
+}
+
 fn texts(entries: &[Entry]) -> Vec<&str> {
     entries.iter().filter_map(|entry| entry.token.id().map(TokenId::as_str)).collect()
 }
@@ -89,6 +126,7 @@ async fn entries_come_in_the_order_of_ids(cx: &Context) -> CaseResult {
             check_eq!(entry.state, None);
         }
     }
+    check_scan(&*store, &through(&*store, 10).await?).await?;
     for (after, left) in [("8", 6), ("99", 3), ("101", 2), ("crm-a", 1), ("crm-b", 0)] {
         let page = store.read_entries(Some(&id(after)?), 10).await?;
         check!(page.entries.len() == left, "{} after {after}, not {left}", page.entries.len());
@@ -101,6 +139,7 @@ async fn entries_of_an_empty_store_are_none(cx: &Context) -> CaseResult {
     let store = cx.open_bulk().await?;
     check_eq!(store.read_entries(None, 10).await?, tokenkeep_core::Entries::default());
     check!(store.save_entries(&[]).await?.is_empty(), "nothing was saved, and became something");
+    check_scan(&*store, &[]).await?;
     check_holds(&*store, &[]).await
 }
 
@@ -294,6 +333,7 @@ async fn entries_with_odd_values_are_kept_exactly_or_refused(cx: &Context) -> Ca
         let read: Vec<_> =
             through(&*store, 4).await?.into_iter().map(|entry| entry.token).collect();
         check_eq!(read, kept);
+        check_scan(&*store, &through(&*store, 4).await?).await?;
         store.delete_tokens().await?;
     }
     Ok(())
@@ -331,6 +371,7 @@ async fn entries_bring_their_state_along(cx: &Context) -> CaseResult {
     check_eq!(shared(&*store)?.state(&id("8")?).await?, None);
     let read = through(&*store, 1).await?;
     check_eq!(read.first(), Some(&entry));
+    check_scan(&*store, &read).await?;
     // And back, into the emptied store.
     store.delete_tokens().await?;
     let answers = store.save_entries(&read).await?;
@@ -358,6 +399,7 @@ async fn entries_do_not_bring_a_refresh_under_way(cx: &Context) -> CaseResult {
     shared(&*store)?.replace_state(&id_of(&stored)?, None, &under_way).await?;
     let read = through(&*store, 10).await?;
     check_eq!(read, [Entry::new(stored.clone()).with_state(Some(state("1")))]);
+    check_scan(&*store, &read).await?;
     store.delete_tokens().await?;
     let mut entry = Entry::new(stored.clone());
     entry.state = Some(under_way);
