@@ -42,7 +42,7 @@
 //!
 //! # How much it takes
 //!
-//! The memory of two pages and two filters of 16 MiB; what is listed in the report comes on top,
+//! The memory of four pages and two filters of 16 MiB; what is listed in the report comes on top,
 //! and tokens whose numbers are others' in the target wait in memory for the end.
 //! Both stores are read twice at most.
 
@@ -63,16 +63,13 @@ pub use self::{
     report::{Conflict, Merged, Refused, Renamed, Report, Verification},
 };
 
-/// How many tokens are read and saved at once, unless said.
-const PAGE_SIZE: usize = 1_000;
-
 /// The tokens of one store, to be moved to another.
 ///
 /// A store of six methods goes in as [`OneByOne`].
 pub struct Migration<'a> {
     from: &'a dyn BulkStore,
     to: &'a dyn BulkStore,
-    page_size: usize,
+    page_size: Option<usize>,
     dry_run: bool,
     overwrite: bool,
     progress: Option<Box<dyn Fn(Progress) + Send + Sync + 'a>>,
@@ -82,7 +79,7 @@ impl<'a> Migration<'a> {
     /// Everything that is in `from`, to `to`.
     #[must_use]
     pub fn new(from: &'a dyn BulkStore, to: &'a dyn BulkStore) -> Self {
-        Self { from, to, page_size: PAGE_SIZE, dry_run: false, overwrite: false, progress: None }
+        Self { from, to, page_size: None, dry_run: false, overwrite: false, progress: None }
     }
 
     /// Whether nothing is written, and only said what would be done. What the target refuses is
@@ -100,11 +97,12 @@ impl<'a> Migration<'a> {
         self
     }
 
-    /// How many tokens are read and saved at once: 1000 unless said. A store that is one file is
-    /// written anew for each page, so a large one is filled faster with large pages.
+    /// How many tokens are read and saved at once: as many as [suit](BulkStore::page_size) the
+    /// target, unless said. A store that is one file is written anew for each page, so a large one
+    /// is filled faster with large pages.
     #[must_use]
     pub fn page_size(mut self, tokens: usize) -> Self {
-        self.page_size = tokens.max(1);
+        self.page_size = Some(tokens.max(1));
         self
     }
 

@@ -1,12 +1,12 @@
 //! [`Sum`]: what a set of tokens comes to, in whatever order, under a key of its own.
 
 use aws_lc_rs::hmac;
-use tokenkeep_core::{OAuthToken, TokenState};
+use tokenkeep_core::{Columns, OAuthToken, TokenState};
 
 use super::MigrationError;
 
 /// A key that is drawn for one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Digester(hmac::Key);
 
 impl Digester {
@@ -17,6 +17,11 @@ impl Digester {
 
     /// A number for the ten fields and the state, which nobody can make another token have.
     pub(super) fn of(&self, token: &OAuthToken, state: Option<&TokenState>) -> u128 {
+        self.of_columns(&token.expose_columns(), state)
+    }
+
+    /// The same for the ten columns of a token.
+    pub(super) fn of_columns(&self, columns: &Columns<'_>, state: Option<&TokenState>) -> u128 {
         let mut context = hmac::Context::with_key(&self.0);
         let mut add = |value: Option<&[u8]>| match value {
             // One more than the length, for empty is not absent.
@@ -26,7 +31,7 @@ impl Digester {
             }
             None => context.update(&0_u64.to_le_bytes()),
         };
-        for column in token.expose_columns() {
+        for column in columns {
             add(column.as_deref().map(str::as_bytes));
         }
         // Maps in it are ordered, so one state has one text.

@@ -1,18 +1,29 @@
 //! [`OneByOne`]: a store of six methods, as one that can be moved.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::{HashMap, HashSet, hash_map},
+    sync::{Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 use tokenkeep_core::{
     BulkStore, Entries, Entry, OAuthToken, SharedStore, StateReplaced, StoreError, StoreErrorKind,
     TokenId, TokenQuery, TokenState, TokenStore,
 };
 
+use super::survey::Keys;
+
+/// How many saves are under way at a time.
+const AT_ONCE: usize = 16;
+/// Of how many tokens it is asked at once what is known.
+const STATES: usize = 500;
+
 /// A store that has the six operations and no more, as one end of a [`Migration`](super::Migration).
 ///
-/// Its tokens are read all at once when the first page is asked for, and saved one after the other:
-/// of a page that fails in the middle, some are saved. State moves if it has
-/// [`shared`](TokenStore::shared).
+/// Its tokens are read all at once when the first page is asked for, and saved each by itself, some
+/// at a time where they have nothing in common: of a page that fails in the middle, some are saved.
+/// State moves if it has [`shared`](TokenStore::shared).
 #[derive(Debug)]
 pub struct OneByOne<S> {
     store: S,
@@ -37,6 +48,33 @@ impl<S: TokenStore> OneByOne<S> {
         (listed[from..to].to_vec(), next)
     }
 
+    /// What is known of the tokens after `after`, up to `last`; nothing of rows that have one id.
+    async fn states(
+        &self,
+        after: Option<&TokenId>,
+        last: &TokenId,
+    ) -> Result<HashMap<TokenId, Option<TokenState>>, StoreError> {
+        let mut states = HashMap::new();
+        let Some(shared) = self.store.shared() else { return Ok(states) };
+        let mut after = after.cloned();
+        loop {
+            let page = shared.page(after.as_ref(), STATES).await?;
+            for meta in page.tokens {
+                if meta.id > *last {
+                    return Ok(states);
+                }
+                match states.entry(meta.id) {
+                    hash_map::Entry::Vacant(place) => drop(place.insert(meta.state)),
+                    hash_map::Entry::Occupied(mut several) => drop(several.insert(None)),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(states);
+            }
+        }
+    }
+
     async fn save(&self, entry: &Entry) -> Result<OAuthToken, StoreError> {
         let stored = self.store.save_token(&entry.token).await?;
         if let (Some(shared), Some(state), Some(id)) =
@@ -49,6 +87,16 @@ impl<S: TokenStore> OneByOne<S> {
         }
         Ok(stored)
     }
+}
+
+/// Whether each of the entries has an id, and no two of them have one of the values in common by
+/// which a save knows what is stored.
+fn have_nothing_in_common(entries: &[Entry]) -> bool {
+    let (keys, mut seen) = (Keys::default(), HashSet::new());
+    entries.iter().all(|entry| {
+        let mut hashes = keys.of(&entry.token).into_iter().flatten();
+        entry.token.id().is_some() && hashes.all(|hash| seen.insert(hash))
+    })
 }
 
 /// Whether an error is about the one token, and the next one may be saved.
@@ -88,21 +136,28 @@ impl<S: TokenStore> BulkStore for OneByOne<S> {
             *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = tokens;
         }
         let (tokens, next) = self.page(after, limit);
-        let mut entries = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let state = state_of(&self.store, token.id()).await?;
-            entries.push(Entry::new(token).with_state(state));
-        }
-        Ok(Entries::new(entries, next))
+        let mut states = match tokens.last().and_then(OAuthToken::id) {
+            Some(last) => self.states(after, last).await?,
+            None => HashMap::new(),
+        };
+        let entry = |token: OAuthToken| {
+            let state = token.id().and_then(|id| states.remove(id)).flatten();
+            Entry::new(token).with_state(state)
+        };
+        Ok(Entries::new(tokens.into_iter().map(entry).collect(), next))
     }
 
     async fn save_entries(
         &self,
         entries: &[Entry],
     ) -> Result<Vec<Result<OAuthToken, StoreError>>, StoreError> {
+        // In whatever order they are saved then, the same comes of it.
+        let at_once = if have_nothing_in_common(entries) { AT_ONCE } else { 1 };
+        let saves: Vec<_> = entries.iter().map(|entry| self.save(entry)).collect();
+        let mut saving = stream::iter(saves).buffered(at_once);
         let mut answers = Vec::with_capacity(entries.len());
-        for entry in entries {
-            answers.push(match self.save(entry).await {
+        while let Some(answer) = saving.next().await {
+            answers.push(match answer {
                 Err(error) if !is_refusal(&error) => return Err(error),
                 answer => answer,
             });

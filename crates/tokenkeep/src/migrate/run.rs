@@ -1,7 +1,13 @@
 //! A run of a migration: survey, move, verify.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::{TryFutureExt, future};
 use tokenkeep_core::{
-    BulkStore, Entry, Field, OAuthToken, StoreError, StoreErrorKind, TokenId, TokenState,
+    BulkStore, Columns, Entry, Field, OAuthToken, StoreError, StoreErrorKind, TokenId, TokenState,
     matching::{self, SavePlan},
 };
 
@@ -11,7 +17,7 @@ use super::{
     group::Group,
     one_by_one::state_of,
     report::{Conflict, Refused},
-    survey::{Filter, Keys, Pages, SameIds, Shared},
+    survey::{self, Filter, Keys, Pages, SameIds, Shared},
     target::related,
 };
 
@@ -28,6 +34,7 @@ pub(super) async fn run(migration: &Migration<'_>) -> Result<Report, MigrationEr
 struct Run<'a> {
     migration: &'a Migration<'a>,
     to: &'a dyn BulkStore,
+    page_size: usize,
     report: Report,
     keys: Keys,
     /// What the source has more than once.
@@ -41,11 +48,20 @@ struct Run<'a> {
     /// Those whose numbers are others' in the target. They get new ones when all that can keep
     /// theirs have them, so that a new number is nobody's.
     waiting: Vec<(TokenId, Entry)>,
+    /// What was saved at once and is not counted yet.
+    behind: Option<Behind>,
     total: u64,
+}
+
+/// Entries that were saved at once: which of them, and under which ids.
+struct Behind {
+    entries: Arc<Vec<Entry>>,
+    saved: Vec<(usize, Option<TokenId>)>,
 }
 
 impl<'a> Run<'a> {
     fn new(migration: &'a Migration<'a>) -> Result<Self, MigrationError> {
+        let page_size = migration.page_size.unwrap_or_else(|| migration.to.page_size());
         Ok(Self {
             migration,
             to: migration.to,
@@ -53,60 +69,61 @@ impl<'a> Run<'a> {
             keys: Keys::default(),
             shared: Shared::new(),
             in_target: None,
-            same_ids: SameIds::of(migration.to, migration.page_size),
+            same_ids: SameIds::of(migration.to, page_size),
+            page_size,
             digester: Digester::random()?,
             expected: Sum::default(),
             waiting: Vec::new(),
+            behind: None,
             total: 0,
         })
     }
 
-    /// Looks for what the source has more than once, and for what the target has.
+    /// Looks for what the source has more than once, and for what the target has: at both at once.
     async fn survey(&mut self) -> Result<(), MigrationError> {
-        let (from, size) = (self.migration.from, self.migration.page_size);
-        let mut pages = Pages::of(from, size).await.map_err(MigrationError::Source)?;
-        while let Some(page) = pages.take() {
-            self.report.damage.extend(page.damage);
-            let look = async {
-                for entry in &page.entries {
-                    self.shared.insert(self.keys.of(&entry.token));
-                }
-            };
-            pages.meanwhile(page.next.as_ref(), look).await.map_err(MigrationError::Source)?;
-            self.total += page.entries.len() as u64;
-            self.migration.tell(Phase::Survey, self.total, 0);
-        }
-        let mut pages = Pages::of(self.to, size).await.map_err(MigrationError::Target)?;
-        let mut filter = (!pages.is_empty()).then(Filter::new);
-        while let Some(page) = pages.take() {
-            self.report.target_damage.extend(page.damage);
-            let look = async {
-                for entry in &page.entries {
-                    let hashes = self.keys.of(&entry.token).into_iter().flatten();
-                    if let Some(filter) = &mut filter {
-                        hashes.for_each(|hash| {
-                            filter.insert(hash);
-                        });
-                    }
-                    self.expected.add(self.digester.of(&entry.token, entry.state.as_ref()));
-                }
-            };
-            pages.meanwhile(page.next.as_ref(), look).await.map_err(MigrationError::Target)?;
-            self.migration.tell(Phase::Survey, self.total + self.expected.count, 0);
-        }
-        self.in_target = filter;
+        let (seen_here, seen_there) = (AtomicU64::new(0), AtomicU64::new(0));
+        let tell = |one: &AtomicU64, count, other: &AtomicU64| {
+            one.store(count, Ordering::Relaxed);
+            self.migration.tell(Phase::Survey, count + other.load(Ordering::Relaxed), 0);
+        };
+        let source = survey::each(
+            self.migration.from,
+            (self.keys.clone(), Shared::new()),
+            |(keys, shared), columns, _| shared.insert(keys.of_columns(columns)),
+            |count| tell(&seen_here, count, &seen_there),
+        );
+        let target = survey::each(
+            self.to,
+            Target {
+                keys: self.keys.clone(),
+                digester: self.digester.clone(),
+                filter: None,
+                sum: Sum::default(),
+            },
+            Target::see,
+            |count| tell(&seen_there, count, &seen_here),
+        );
+        let source = source.map_err(MigrationError::Source);
+        let target = target.map_err(MigrationError::Target);
+        let (source, target) = future::try_join(source, target).await?;
+        ((_, self.shared), self.total, self.report.damage) = source;
+        let (target, count, damage) = target;
+        (self.in_target, self.expected) = (target.filter, target.sum);
+        self.report.target_damage = damage;
+        self.migration.tell(Phase::Survey, self.total + count, 0);
         Ok(())
     }
 
     async fn move_all(&mut self) -> Result<(), MigrationError> {
-        let (from, size) = (self.migration.from, self.migration.page_size);
-        let mut pages = Pages::of(from, size).await.map_err(MigrationError::Source)?;
+        let from = self.migration.from;
+        let mut pages = Pages::of(from, self.page_size).await.map_err(MigrationError::Source)?;
         while let Some(page) = pages.take() {
             let next = page.next.as_ref();
             let moving = self.move_page(page.entries);
             pages.meanwhile(next, moving).await.map_err(MigrationError::Source)??;
             self.migration.tell(Phase::Move, self.report.read, self.total.max(self.report.read));
         }
+        self.catch_up();
         for (id, entry) in std::mem::take(&mut self.waiting) {
             self.settle(id, entry, true).await?;
         }
@@ -145,7 +162,11 @@ impl<'a> Run<'a> {
                 delicate.push(at);
             }
         }
+        let page = Arc::new(page);
         self.insert_all(&page, plain, &mut delicate).await?;
+        if !delicate.is_empty() {
+            self.catch_up();
+        }
         for at in delicate {
             self.move_one(&page[at], &page).await?;
         }
@@ -170,7 +191,7 @@ impl<'a> Run<'a> {
     /// Saves those that are new, at once. What the target does not take is looked at again.
     async fn insert_all(
         &mut self,
-        page: &[Entry],
+        page: &Arc<Vec<Entry>>,
         plain: Vec<usize>,
         delicate: &mut Vec<usize>,
     ) -> Result<(), MigrationError> {
@@ -181,15 +202,33 @@ impl<'a> Run<'a> {
         if plain.is_empty() {
             return Ok(());
         }
-        let entries: Vec<Entry> = plain.iter().map(|at| page[*at].clone()).collect();
-        let answers = self.to.save_entries(&entries).await.map_err(MigrationError::Target)?;
-        for ((entry, answer), at) in entries.iter().zip(answers).zip(plain) {
+        let entries = if plain.len() == page.len() {
+            Arc::clone(page)
+        } else {
+            Arc::new(plain.iter().map(|at| page[*at].clone()).collect())
+        };
+        let saving = self.to.save_entries(&entries);
+        // What was saved before is summed up while this is being saved.
+        let (answers, ()) = future::join(saving, async { self.catch_up() }).await;
+        let answers = answers.map_err(MigrationError::Target)?;
+        let mut saved = Vec::with_capacity(answers.len());
+        for (place, (answer, at)) in answers.into_iter().zip(plain).enumerate() {
             match answer {
-                Ok(stored) => self.inserted(entry, entry.token.id(), stored.id()),
+                Ok(stored) => saved.push((place, stored.id().cloned())),
                 Err(_refused) => delicate.push(at),
             }
         }
+        self.behind = Some(Behind { entries, saved });
         Ok(())
+    }
+
+    /// Counts what was saved at once.
+    fn catch_up(&mut self) {
+        let Some(Behind { entries, saved }) = self.behind.take() else { return };
+        for (place, id) in saved {
+            let entry = &entries[place];
+            self.inserted(entry, entry.token.id(), id.as_ref());
+        }
     }
 
     /// Moves an entry that has something in common with another one, or was refused.
@@ -279,8 +318,11 @@ impl<'a> Run<'a> {
         self.report.moved += 1;
         let Some((from, to)) = from.zip(to) else { return };
         self.report.rename(from, Some(to));
-        let token = entry.token.clone().with_id(to.clone());
-        self.expect(&token, entry.state.as_ref());
+        if entry.token.id() == Some(to) {
+            self.expect(&entry.token, entry.state.as_ref());
+        } else {
+            self.expect(&entry.token.clone().with_id(to.clone()), entry.state.as_ref());
+        }
     }
 
     /// The target has to hold this.
@@ -355,22 +397,38 @@ impl<'a> Run<'a> {
 
     /// Reads the target back.
     async fn verify(&mut self) -> Result<(), MigrationError> {
-        let mut found = Sum::default();
-        let mut pages =
-            Pages::of(self.to, self.migration.page_size).await.map_err(MigrationError::Target)?;
-        while let Some(page) = pages.take() {
-            let look = async {
-                for entry in &page.entries {
-                    found.add(self.digester.of(&entry.token, entry.state.as_ref()));
-                }
-            };
-            pages.meanwhile(page.next.as_ref(), look).await.map_err(MigrationError::Target)?;
-            let total = self.expected.count.max(found.count);
-            self.migration.tell(Phase::Verify, found.count, total);
-        }
-        let same = found == self.expected;
-        self.report.verification = Some(Verification::new(self.expected.count, found.count, same));
+        let expected = self.expected;
+        let tell = |count| self.migration.tell(Phase::Verify, count, expected.count.max(count));
+        let found = survey::each(
+            self.to,
+            (self.digester.clone(), Sum::default()),
+            |(digester, found), columns, state| found.add(digester.of_columns(columns, state)),
+            tell,
+        );
+        let ((_, found), count, _) = found.await.map_err(MigrationError::Target)?;
+        tell(count);
+        let same = found == expected;
+        self.report.verification = Some(Verification::new(expected.count, found.count, same));
         Ok(())
+    }
+}
+
+/// What the target has.
+struct Target {
+    keys: Keys,
+    digester: Digester,
+    /// Its values; nothing, if it is empty.
+    filter: Option<Filter>,
+    sum: Sum,
+}
+
+impl Target {
+    fn see(&mut self, columns: &Columns<'_>, state: Option<&TokenState>) {
+        let filter = self.filter.get_or_insert_with(Filter::new);
+        for hash in self.keys.of_columns(columns).into_iter().flatten() {
+            filter.insert(hash);
+        }
+        self.sum.add(self.digester.of_columns(columns, state));
     }
 }
 

@@ -1,26 +1,38 @@
 //! [`Filter`]: which values have been seen, in memory that does not grow; [`Pages`]: a store page
-//! by page.
+//! by page; [`each`]: all of it at one look.
 
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
+    ops::ControlFlow,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use futures_util::future;
-use tokenkeep_core::{BulkStore, Entries, Entry, OAuthToken, StoreError, TokenId, matching::KEYS};
+use futures_util::{future, task::AtomicWaker};
+use tokenkeep_core::{
+    BulkStore, Columns, Entries, Entry, OAuthToken, StoreError, TokenId, TokenState, matching::KEYS,
+};
 
 /// The words of a filter: 16 MiB. With the values of a million tokens it is wrong once in a
 /// thousand times.
 const WORDS: usize = 1 << 21;
 
 /// Hashes of the values that tell tokens apart, under a key of this run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Keys(RandomState);
 
 impl Keys {
     /// What `token` may have in common with another one: id, user, and its three tokens.
     pub(super) fn of(&self, token: &OAuthToken) -> [Option<u64>; KEYS.len()] {
-        let columns = token.expose_columns();
+        self.of_columns(&token.expose_columns())
+    }
+
+    /// The same for the ten columns of a token.
+    pub(super) fn of_columns(&self, columns: &Columns<'_>) -> [Option<u64>; KEYS.len()] {
         KEYS.map(|field| Some(self.0.hash_one((field, columns[field as usize].as_deref()?))))
     }
 }
@@ -82,6 +94,77 @@ impl Shared {
     }
 }
 
+/// How many tokens are looked at before it is told.
+const TOLD: u64 = 1_000;
+
+/// Looks at every token of a store. Returns what has become of `seen` by it, how many tokens there
+/// are, and what cannot be read. `tell` hears of the number now and then.
+pub(super) async fn each<S: Send + 'static>(
+    store: &dyn BulkStore,
+    seen: S,
+    look: fn(&mut S, &Columns<'_>, Option<&TokenState>),
+    mut tell: impl FnMut(u64),
+) -> Result<(S, u64, Vec<String>), StoreError> {
+    let looking = Arc::new(Looking::default());
+    // Who does not wait for the end does not have the rest looked at.
+    let stop = Stop(&looking);
+    let result = Arc::new(Mutex::new(Some(seen)));
+    let scan = {
+        let (looking, result) = (Arc::clone(&looking), Arc::clone(&result));
+        store.scan(Box::new(move |columns, state| {
+            if let Some(seen) = &mut *result.lock().unwrap_or_else(PoisonError::into_inner) {
+                look(seen, columns, state);
+            }
+            looking.count()
+        }))
+    };
+    let mut scan = pin!(scan);
+    let mut told = 0;
+    let damage = future::poll_fn(|context| {
+        looking.waker.register(context.waker());
+        let count = looking.count.load(Ordering::Relaxed);
+        if count >= told + TOLD {
+            told = count;
+            tell(count);
+        }
+        scan.as_mut().poll(context)
+    })
+    .await?;
+    drop(stop);
+    let count = looking.count.load(Ordering::Relaxed);
+    let seen = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok((seen.expect("nobody else takes it"), count, damage))
+}
+
+/// How far a look is, and whether it is to go on.
+#[derive(Debug, Default)]
+struct Looking {
+    count: AtomicU64,
+    waker: AtomicWaker,
+    stopped: AtomicBool,
+}
+
+impl Looking {
+    fn count(&self) -> ControlFlow<()> {
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        if (before + 1).is_multiple_of(TOLD) {
+            self.waker.wake();
+        }
+        match self.stopped.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+struct Stop<'a>(&'a Looking);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A store page by page; the next page is read while one is worked on.
 #[derive(Debug)]
 pub(super) struct Pages<'a> {
@@ -94,11 +177,6 @@ impl<'a> Pages<'a> {
     pub(super) async fn of(store: &'a dyn BulkStore, limit: usize) -> Result<Self, StoreError> {
         let ready = Some(store.read_entries(None, limit).await?);
         Ok(Self { store, limit, ready })
-    }
-
-    /// Whether there is nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.ready.as_ref().is_none_or(|page| page.entries.is_empty() && page.next.is_none())
     }
 
     /// Takes what is to be worked on. To be followed by [`meanwhile`](Self::meanwhile).
