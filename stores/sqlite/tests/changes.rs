@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokenkeep_core::{
-    ChangeMark, OAuthToken, SharedStore, TokenId, TokenQuery, TokenState, TokenStore,
+    BulkStore, ChangeMark, Entry, LeaseAttempt, OAuthToken, Replaced, SharedStore, StateReplaced,
+    TokenId, TokenQuery, TokenState, TokenStore,
 };
 use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
+
+const TTL: Duration = Duration::from_secs(60);
 
 fn token(name: &str, access: &str) -> OAuthToken {
     OAuthToken::builder()
@@ -91,14 +94,30 @@ async fn a_store_that_only_reads_sees_changes() {
     let store = SqliteConfig::new(&path).read_only(true).open().unwrap();
     let mut mark = store.change_mark().await.unwrap();
     let alice = writer.save_token(&token("alice", "1")).await.unwrap();
-    assert!(is_changed(&store, &mut mark).await, "a token saved");
+    assert!(is_changed(&store, &mut mark).await, "a token added");
     let id = alice.id().unwrap();
-    writer.replace_state(id, None, &TokenState::default()).await.unwrap();
+    let alice = writer.save_token(&token("alice", "2")).await.unwrap();
+    assert!(is_changed(&store, &mut mark).await, "a token updated");
+    let replaced = writer.replace_token(&alice, &token("alice", "3"), None).await.unwrap();
+    assert!(matches!(replaced, Replaced::Saved(_)), "{replaced:?}");
+    assert!(is_changed(&store, &mut mark).await, "a token replaced");
+    let written = writer.replace_state(id, None, &TokenState::default()).await.unwrap();
+    assert_eq!(written, StateReplaced::Written);
     assert!(is_changed(&store, &mut mark).await, "a state written");
-    writer.try_lease(id, "test-holder", Duration::from_secs(60)).await.unwrap();
+    let attempt = writer.try_lease(id, "test-holder", TTL).await.unwrap();
+    let LeaseAttempt::Granted(lease) = attempt else { panic!("nobody has the lease") };
     assert!(is_changed(&store, &mut mark).await, "a lease taken");
+    let lease = writer.renew_lease(&lease, TTL * 2).await.unwrap().unwrap();
+    assert!(is_changed(&store, &mut mark).await, "a lease renewed");
+    assert!(writer.release_lease(&lease).await.unwrap());
+    assert!(is_changed(&store, &mut mark).await, "a lease released");
     assert!(writer.delete_token(id).await.unwrap());
     assert!(is_changed(&store, &mut mark).await, "a token deleted");
+    let entries = [token("bob", "1"), token("carol", "1")].map(Entry::new);
+    assert_eq!(writer.save_entries(&entries).await.unwrap().len(), 2);
+    assert!(is_changed(&store, &mut mark).await, "tokens added at once");
+    assert_eq!(writer.delete_tokens().await.unwrap(), 2);
+    assert!(is_changed(&store, &mut mark).await, "all tokens deleted");
     read_all(&store).await;
-    assert!(!is_changed(&store, &mut mark).await);
+    assert!(!is_changed(&store, &mut mark).await, "reading is no change");
 }
