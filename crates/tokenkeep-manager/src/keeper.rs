@@ -1,6 +1,9 @@
 //! Keeps many tokens fresh in the background.
 
+mod plan;
 mod schedule;
+#[cfg(test)]
+mod simulated_fleet;
 mod task;
 
 use std::{
@@ -25,8 +28,11 @@ use crate::{ManagerError, ManagerErrorKind, TokenManager};
 ///
 /// - A token is renewed before its end, however many there are and however many of them end at the
 ///   same moment: their renewals are spread over the second half of their lives.
-/// - Several keepers, in one process or in many, share the work: each token is renewed by one of
-///   them, through its lease, and the others take note.
+/// - Several keepers, in one process or in many, share the work: who renewed a token last goes on
+///   with it; the others come to it a little later, within its window, and take note, or take it
+///   over if that one is gone. What all of them renew is as level as what one would. They need not
+///   be told of each other.
+/// - Looking through the store holds up no renewal.
 /// - It obeys the provider's budget, and leaves a part of it to those who ask.
 /// - What it does at a moment costs as much as is due then, not as much as is kept.
 ///

@@ -10,6 +10,8 @@ pub struct LiveToken {
     pub(crate) expires_at: Timestamp,
     pub(crate) renew_at: Timestamp,
     pub(crate) saved: bool,
+    /// Whether this manager had it issued.
+    pub(crate) ours: bool,
 }
 
 impl LiveToken {

@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
             )
             .with_hint("try again"));
         };
-        live.saved = saved;
+        (live.saved, live.ours) = (saved, true);
         let live = slot.publish(live, Fingerprint::of_grant(&token), None);
         let took = self.began.elapsed();
         let kind = EventKind::Refreshed { reason: self.want.reason, rotated, took };

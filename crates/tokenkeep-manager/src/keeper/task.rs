@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     hash::{DefaultHasher, Hash, Hasher},
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
@@ -9,18 +10,17 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokenkeep_core::{
-    ChangeMark, OAuthToken, StoreError, Timestamp, TokenId, TokenMeta, TokenStatus,
-};
+use tokenkeep_core::{ChangeMark, StoreError, Timestamp, TokenId, TokenMeta, TokenStatus};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use tracing::{debug, info, warn};
 
 use super::{
     Counters, Keep, KeeperBuilder,
-    schedule::{Schedule, Settings, Window},
+    plan::{Plan, RETRY_AFTER, Seen},
+    schedule::Settings,
 };
 use crate::{
     LiveToken, ManagerError, ManagerErrorKind, RefreshReason, TokenManager,
@@ -36,10 +36,6 @@ const NAP: Duration = Duration::from_secs(1);
 /// How many tokens are read at once when the store is looked through.
 const PAGE: usize = 500;
 
-/// How soon a renewal that failed is tried again, at the earliest; it doubles.
-const RETRY_AFTER: Duration = Duration::from_secs(15);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
 /// A token that was published by the keeper's manager.
 pub(crate) struct Published {
     pub(crate) live: Arc<LiveToken>,
@@ -50,32 +46,42 @@ pub(super) struct Task {
     manager: TokenManager,
     keep: Keep,
     concurrency: usize,
-    schedule: Schedule,
-    /// The tokens of the schedule: until when they last, as far as is known.
-    kept: HashMap<TokenId, Kept>,
+    plan: Plan,
+    /// Who asks for which token, if only those are kept that are asked for.
+    asked_for: HashMap<TokenId, Arc<Memory>>,
     published: mpsc::UnboundedReceiver<Published>,
-    renewals: JoinSet<(TokenId, Result<Arc<LiveToken>, ManagerError>)>,
+    renewals: JoinSet<(TokenId, Result<Seen, ManagerError>)>,
     scan: Scan,
+    /// The page that is being read, at most one. It is read in a task of its own, so that
+    /// meanwhile renewals begin and end as ever.
+    page: JoinSet<Result<Page, StoreError>>,
     counters: Arc<Counters>,
     tokens: Share,
     due: Share,
     late: u64,
 }
 
-struct Kept {
-    expires_at: Timestamp,
-    memory: Option<Arc<Memory>>,
-    /// How often its renewal has failed since the last one that did not.
-    failures: u32,
-}
-
 /// Where the keeper is in looking through the store.
 struct Scan {
     every: Duration,
-    /// The last pass began then, with this mark.
-    began: Option<(Timestamp, Option<ChangeMark>)>,
-    /// The page to be read next, if a pass is under way.
-    next: Option<Option<TokenId>>,
+    /// The last pass began then.
+    began: Option<Timestamp>,
+    /// What the store's mark was then.
+    mark: Option<ChangeMark>,
+}
+
+/// What was read of the store.
+enum Page {
+    /// It has changed since the last pass, or nobody can tell: its mark before the first page.
+    Changed(Option<ChangeMark>, Tokens),
+    More(Tokens),
+    Unchanged,
+}
+
+struct Tokens {
+    found: Vec<TokenMeta>,
+    /// After which token the next page begins.
+    next: Option<TokenId>,
 }
 
 impl Task {
@@ -90,10 +96,11 @@ impl Task {
             published: manager.watch_published(),
             keep,
             concurrency,
-            schedule: Schedule::new(settings),
-            kept: HashMap::new(),
+            plan: Plan::new(settings),
+            asked_for: HashMap::new(),
             renewals: JoinSet::new(),
-            scan: Scan { every: scan_every, began: None, next: None },
+            scan: Scan { every: scan_every, began: None, mark: None },
+            page: JoinSet::new(),
             counters,
             tokens: Share::of_keeper_tokens(),
             due: Share::of_keeper_due(),
@@ -107,11 +114,10 @@ impl Task {
             while let Ok(published) = self.published.try_recv() {
                 self.take_note(published);
             }
-            tokio::select! {
-                biased;
-                _ = stopped.wait_for(|stop| *stop) => break,
-                () = self.look_through_the_store() => {}
+            while let Some(done) = self.renewals.try_join_next() {
+                self.conclude(done);
             }
+            self.look_through_the_store();
             self.start_what_is_due();
             self.report();
             let nap = self.nap();
@@ -119,6 +125,7 @@ impl Task {
                 // Dropped or stopped.
                 _ = stopped.wait_for(|stop| *stop) => break,
                 Some(done) = self.renewals.join_next() => self.conclude(done),
+                Some(read) = self.page.join_next() => self.take_page(read),
                 Some(published) = self.published.recv() => self.take_note(published),
                 () = tokio::time::sleep(nap) => {}
             }
@@ -132,11 +139,8 @@ impl Task {
     }
 
     fn nap(&self) -> Duration {
-        if self.scan.next.is_some() {
-            return Duration::ZERO;
-        }
         let full = self.renewals.len() >= self.concurrency;
-        match self.schedule.next_due() {
+        match self.plan.next_due() {
             Some(due) if !full => self.manager.now().until(due).min(NAP),
             Some(_) | None => NAP,
         }
@@ -144,147 +148,106 @@ impl Task {
 
     /// Learns of a token that this manager has got, or seen that another one has.
     fn take_note(&mut self, Published { live, memory }: Published) {
-        let memory = matches!(self.keep, Keep::UsedWithin(_)).then_some(memory);
-        self.plan(&live.id, live.issued_at, live.expires_at, memory);
-    }
-
-    /// Keeps the token from now on, to be renewed before `expires_at`.
-    fn plan(
-        &mut self,
-        id: &TokenId,
-        issued_at: Option<Timestamp>,
-        expires_at: Timestamp,
-        memory: Option<Arc<Memory>>,
-    ) {
-        let now = self.manager.now();
-        let known = self.kept.get(id);
-        if known.is_some_and(|known| known.expires_at == expires_at) {
-            return;
+        if matches!(self.keep, Keep::UsedWithin(_)) {
+            self.asked_for.insert(live.id.clone(), memory);
         }
-        let settings = self.schedule.settings();
-        let window = match issued_at.filter(|issued_at| *issued_at <= now) {
-            Some(issued_at) => {
-                let renewed = settings.renewed(issued_at, expires_at);
-                Window { earliest: renewed.earliest.max(now), ..renewed }
-            }
-            None => settings.found(now, expires_at),
-        };
-        let memory = memory.or_else(|| known.and_then(|known| known.memory.clone()));
-        self.kept.insert(id.clone(), Kept { expires_at, memory, failures: 0 });
-        self.schedule.insert(id.clone(), window, now);
+        self.plan.see(&live.id, Seen::of(&live), self.manager.now());
     }
 
     fn drop_token(&mut self, id: &TokenId) {
-        self.kept.remove(id);
-        self.schedule.remove(id);
+        self.asked_for.remove(id);
+        self.plan.drop_token(id);
     }
 
-    /// Reads the next page, if the store is to be looked through.
-    async fn look_through_the_store(&mut self) {
-        if !matches!(self.keep, Keep::All) {
-            return;
-        }
-        if self.scan.next.is_none() && !self.begin_to_scan().await {
-            return;
-        }
-        let after = self.scan.next.take().flatten();
-        match self.page(after.as_ref()).await {
-            Ok(next) => self.scan.next = next.map(Some),
-            Err(error) => {
-                warn!(%error, "the keeper cannot look through the store; it tries again");
-                // From the start, soon, but not at once.
-                let early = self.scan.every.saturating_sub(RETRY_AFTER);
-                self.scan.began = Some((self.manager.now().minus(early), None));
-            }
-        }
-    }
-
-    /// Whether it is time to look through the store from its start.
-    async fn begin_to_scan(&mut self) -> bool {
+    /// Begins to look through the store from its start, if it is time to.
+    fn look_through_the_store(&mut self) {
         let now = self.manager.now();
         // A clock that was set back does not keep it from looking.
         let lately = |began: Timestamp| began <= now && began.until(now) < self.scan.every;
-        if self.scan.began.is_some_and(|(began, _)| lately(began)) {
-            return false;
+        if matches!(self.keep, Keep::All)
+            && self.page.is_empty()
+            && !self.scan.began.is_some_and(lately)
+        {
+            self.scan.began = Some(now);
+            self.plan.begin_page();
+            self.page.spawn(first_page(self.manager.clone(), self.scan.mark));
         }
-        let mark = match self.manager.timed().shared() {
-            Some(shared) => shared.change_mark().await.ok(),
-            None => None,
-        };
-        if mark.is_some() && self.scan.began.is_some_and(|(_, last)| last == mark) {
-            return false;
-        }
-        self.scan.began = Some((now, mark));
-        self.scan.next = Some(None);
-        true
     }
 
-    /// Plans the tokens of one page; says where the next one begins.
-    async fn page(&mut self, after: Option<&TokenId>) -> Result<Option<TokenId>, StoreError> {
-        let store = self.manager.timed();
-        let (found, next) = match store.shared() {
-            Some(shared) => {
-                let page = shared.page(after, PAGE).await?;
-                (page.tokens, page.next)
+    /// Plans the tokens of one page, and has the next one read.
+    fn take_page(&mut self, read: Result<Result<Page, StoreError>, JoinError>) {
+        let tokens = match read {
+            Ok(Ok(Page::Changed(mark, tokens))) => {
+                self.scan.mark = mark;
+                tokens
             }
-            None => (store.get_tokens().await?.iter().filter_map(meta).collect(), None),
+            Ok(Ok(Page::More(tokens))) => tokens,
+            Ok(Ok(Page::Unchanged)) => return self.plan.end_page(),
+            Ok(Err(error)) => return self.look_again_soon(&error),
+            Err(panicked) => return self.look_again_soon(&panicked),
         };
         let now = self.manager.now();
-        for token in &found {
+        for token in &tokens.found {
             if token.has_refresh_token && !has_ended(token, now) {
                 let issued_at = token.state.as_ref().and_then(|state| state.refreshed_at);
                 let expires_at = token.expiry_time.unwrap_or_default();
-                self.plan(&token.id, issued_at, expires_at, None);
+                let seen = Seen { issued_at, expires_at, ours: false };
+                self.plan.see_on_page(&token.id, seen, now);
             }
         }
-        Ok(next)
+        self.plan.end_page();
+        if let Some(next) = tokens.next {
+            self.plan.begin_page();
+            self.page.spawn(next_page(self.manager.clone(), next));
+        }
+    }
+
+    /// From the start, but not at once.
+    fn look_again_soon(&mut self, error: &dyn fmt::Display) {
+        self.plan.end_page();
+        warn!(%error, "the keeper cannot look through the store; it tries again");
+        let early = self.scan.every.saturating_sub(RETRY_AFTER);
+        (self.scan.began, self.scan.mark) = (Some(self.manager.now().minus(early)), None);
     }
 
     fn start_what_is_due(&mut self) {
         let room = self.concurrency.saturating_sub(self.renewals.len());
         let now = self.manager.now();
-        for id in self.schedule.due(now, room) {
-            let Some(kept) = self.kept.get(&id).filter(|kept| self.is_wanted(kept, now)) else {
+        for id in self.plan.due(now, room) {
+            let Some(beyond) = self.plan.ends(&id).filter(|_| self.is_wanted(&id, now)) else {
                 self.drop_token(&id);
                 continue;
             };
-            let (manager, beyond) = (self.manager.clone(), kept.expires_at);
+            let (manager, margin) = (self.manager.clone(), self.plan.margin());
             self.renewals.spawn(async move {
                 // However it ends, the token is given its next moment.
-                let renewed = AssertUnwindSafe(renew(&manager, &id, beyond)).catch_unwind().await;
+                let renewed = renew(&manager, &id, beyond, margin);
+                let renewed = AssertUnwindSafe(renewed).catch_unwind().await;
                 (id, renewed.unwrap_or_else(|_panic| stopped(Ended::Panicked)))
             });
         }
     }
 
-    fn is_wanted(&self, kept: &Kept, now: Timestamp) -> bool {
-        match (self.keep, &kept.memory) {
-            (Keep::UsedWithin(time), Some(memory)) => memory.used_at().until(now) < time,
-            (Keep::UsedWithin(_), None) => false,
-            (Keep::All, _) => true,
+    fn is_wanted(&self, id: &TokenId, now: Timestamp) -> bool {
+        match self.keep {
+            Keep::UsedWithin(time) => {
+                self.asked_for.get(id).is_some_and(|memory| memory.used_at().until(now) < time)
+            }
+            Keep::All => true,
         }
     }
 
     /// What became of a renewal.
-    fn conclude(
-        &mut self,
-        done: Result<(TokenId, Result<Arc<LiveToken>, ManagerError>), tokio::task::JoinError>,
-    ) {
+    fn conclude(&mut self, done: Result<(TokenId, Result<Seen, ManagerError>), JoinError>) {
         let Ok((id, renewed)) = done else {
             warn!("a renewal was cancelled: the runtime shuts down");
             return;
         };
         let now = self.manager.now();
         match renewed {
-            Ok(live) => {
+            Ok(seen) => {
                 self.counters.refreshed.fetch_add(1, Ordering::Relaxed);
-                // Even if it is none that lasts longer: it has to be given a moment.
-                if let Some(kept) = self.kept.get_mut(&id) {
-                    kept.expires_at = live.expires_at;
-                    kept.failures = 0;
-                    let window = self.schedule.settings().renewed(now, live.expires_at);
-                    self.schedule.insert(id, window, now);
-                }
+                self.plan.conclude(&id, seen, now);
             }
             Err(error) if is_over(&error) => {
                 debug!(token = %id, %error, "not kept any more");
@@ -292,27 +255,46 @@ impl Task {
             }
             Err(error) => {
                 self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                let failures = self.kept.get_mut(&id).map_or(0, |kept| {
-                    kept.failures += 1;
-                    kept.failures - 1
-                });
-                let pause = RETRY_AFTER.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
-                let soon = now.plus(pause);
-                self.schedule.retry(&id, error.retry_at().unwrap_or(soon).max(soon), now);
+                self.plan.fail(&id, error.retry_at(), now);
             }
         }
     }
 
     fn report(&mut self) {
-        let (tokens, due) = (self.kept.len(), self.schedule.waiting());
+        let (tokens, due) = (self.plan.len(), self.plan.waiting());
         self.tokens.set(u32::try_from(tokens).unwrap_or(u32::MAX));
         self.due.set(u32::try_from(due).unwrap_or(u32::MAX));
         self.counters.tokens.store(tokens as u64, Ordering::Relaxed);
         self.counters.due.store(due as u64, Ordering::Relaxed);
-        let late = self.schedule.counts().late;
+        let late = self.plan.counts().late;
         (self.late..late).for_each(|_| metrics::kept_late());
         self.late = late;
         self.counters.late.store(late, Ordering::Relaxed);
+    }
+}
+
+/// The store's first page, if the store has changed since it had the mark `last`.
+async fn first_page(manager: TokenManager, last: Option<ChangeMark>) -> Result<Page, StoreError> {
+    let Some(shared) = manager.timed().shared() else {
+        let tokens = manager.timed().get_tokens().await?;
+        let found = tokens.iter().filter_map(|token| TokenMeta::of(token, None)).collect();
+        return Ok(Page::Changed(None, Tokens { found, next: None }));
+    };
+    let mark = shared.change_mark().await.ok();
+    if mark.is_some() && mark == last {
+        return Ok(Page::Unchanged);
+    }
+    Ok(Page::Changed(mark, shared.page(None, PAGE).await?.into()))
+}
+
+async fn next_page(manager: TokenManager, after: TokenId) -> Result<Page, StoreError> {
+    let shared = manager.timed().shared().expect("only a shared store has a second page");
+    Ok(Page::More(shared.page(Some(&after), PAGE).await?.into()))
+}
+
+impl From<tokenkeep_core::Page> for Tokens {
+    fn from(page: tokenkeep_core::Page) -> Self {
+        Self { found: page.tokens, next: page.next }
     }
 }
 
@@ -321,13 +303,28 @@ async fn renew(
     manager: &TokenManager,
     id: &TokenId,
     beyond: Timestamp,
-) -> Result<Arc<LiveToken>, ManagerError> {
+    margin: Duration,
+) -> Result<Seen, ManagerError> {
     let Some(stored) = manager.timed().find_token_by_id(id).await? else {
         return Err(ManagerError::no_token(format_args!("with id {id} any more")));
     };
+    // Another one was here, as is usual where several keepers share the work: one read tells.
+    let lasts = beyond.max(manager.now().plus(margin));
+    if let Some(expires_at) = stored.expiry_time().filter(|ends| lasts < *ends)
+        && stored.refresh_token().is_some()
+    {
+        return Ok(Seen { issued_at: None, expires_at, ours: false });
+    }
     let mut want = Want::new(RefreshReason::Kept);
     want.beyond = Some(beyond);
-    manager.slot(id, &stored).wait(want).await
+    manager.slot(id, &stored).wait(want).await.map(|live| Seen::of(&live))
+}
+
+impl Seen {
+    fn of(live: &LiveToken) -> Self {
+        let LiveToken { issued_at, expires_at, ours, .. } = *live;
+        Self { issued_at, expires_at, ours }
+    }
 }
 
 /// Whether nothing is to be done for the token until somebody logs in, which is noticed.
@@ -346,8 +343,4 @@ fn has_ended(token: &TokenMeta, now: Timestamp) -> bool {
         Some(TokenStatus::Revoked) => true,
         Some(_) | None => false,
     }
-}
-
-fn meta(token: &OAuthToken) -> Option<TokenMeta> {
-    TokenMeta::of(token, None)
 }

@@ -174,6 +174,7 @@ impl Held {
             expires_at,
             renew_at,
             saved: self.unsaved.is_none(),
+            ours: false,
         })
     }
 }

@@ -1,10 +1,14 @@
 //! A keeper of many tokens, on virtual days.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokenkeep_core::{Clock, ListStore, OAuthToken, Timestamp, TokenId, TokenStore};
 use tokenkeep_emulator::{Config, Emulator, Fault, InProcess};
-use tokenkeep_manager::{Login, ManagerErrorKind, TokenManager, TokenManagerBuilder};
+use tokenkeep_manager::{EventKind, Login, ManagerErrorKind, TokenManager, TokenManagerBuilder};
 use tokenkeep_oauth::{AccountsServer, ApiDomain};
 use tokio::time::{Instant, sleep};
 
@@ -125,6 +129,68 @@ async fn keepers_of_several_processes_share_the_work() {
     for keeper in keepers {
         let status = keeper.status();
         assert_eq!((status.failed, status.late), (0, 0));
+        keeper.stop().await;
+    }
+}
+
+/// Who refreshed which token.
+#[derive(Clone, Default)]
+struct Refreshers(Arc<Mutex<BTreeMap<TokenId, BTreeSet<&'static str>>>>);
+
+impl Refreshers {
+    fn watch(&self, name: &'static str, manager: &TokenManager) {
+        let (refreshers, mut events) = (self.0.clone(), manager.events());
+        tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                let event = event.expect("a reader that keeps up");
+                if let EventKind::Refreshed { .. } = event.kind {
+                    refreshers.lock().unwrap().entry(event.token_id).or_default().insert(name);
+                }
+            }
+        });
+    }
+
+    fn take(&self) -> BTreeMap<TokenId, BTreeSet<&'static str>> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_refreshed_a_token_goes_on_with_it_and_the_others_stand_in_for_it() {
+    let day = Day::new(100).await;
+    let refreshers = Refreshers::default();
+    let keepers = ["a", "b", "c"].map(|name| {
+        let manager = day.manager(name).build().unwrap();
+        refreshers.watch(name, &manager);
+        (name, manager.keeper().start().unwrap())
+    });
+    // In the first hours they find out about each other.
+    sleep(4 * HOUR).await;
+    refreshers.take();
+    sleep(4 * HOUR).await;
+    let share = refreshers.take();
+    assert_eq!(share.len(), 100);
+    for (id, by) in &share {
+        assert_eq!(by.len(), 1, "{id:?} was refreshed by {by:?} in turns");
+    }
+    let of = |name| share.values().filter(|by| by.contains(name)).count();
+    for (name, _) in &keepers {
+        assert!(of(name) >= 10, "{name} refreshes {} of 100", of(name));
+    }
+    // One stops, and none of its tokens is late.
+    let [(gone, stops), others @ ..] = keepers;
+    stops.stop().await;
+    for _ in 0..3 * 60 {
+        sleep(MINUTE).await;
+        assert_eq!(day.expired().await, 0);
+    }
+    refreshers.take();
+    sleep(2 * HOUR).await;
+    let left = refreshers.take();
+    assert_eq!(left.len(), 100);
+    assert!(left.values().all(|by| !by.contains(gone)));
+    for (_, keeper) in others {
+        assert_eq!((keeper.status().failed, keeper.status().late), (0, 0));
         keeper.stop().await;
     }
 }

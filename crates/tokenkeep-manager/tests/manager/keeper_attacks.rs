@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,20 @@ impl Chaos for Panics {
     async fn fate(&self, operation: Operation) -> Fate {
         let panics = operation == Operation::FindTokenById && self.0.swap(false, Ordering::SeqCst);
         assert!(!panics, "a test");
+        Fate::Spared
+    }
+}
+
+/// Answers with the first page only.
+#[derive(Debug)]
+struct SlowPages(AtomicU32);
+
+#[async_trait]
+impl Chaos for SlowPages {
+    async fn fate(&self, operation: Operation) -> Fate {
+        if operation == Operation::Page && self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+            std::future::pending::<()>().await;
+        }
         Fate::Spared
     }
 }
@@ -83,6 +97,23 @@ async fn what_the_manager_serves_is_known_at_once() {
     scene.user("alice@example.com").await.access_token().await.unwrap();
     sleep(MINUTE).await;
     assert_eq!(keeper.status().tokens, 1);
+    keeper.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_does_not_come_holds_up_no_renewal() {
+    let day = Day::new(20).await;
+    let pages = Arc::new(SlowPages(0.into()));
+    let store = ChaosStore::new(Arc::new(day.store.clone()), pages.clone());
+    // No answer is given up for a day.
+    let manager = day.manager_of(store).store_timeout(24 * HOUR).build().unwrap();
+    let keeper = manager.keeper().scan_every(MINUTE).start().unwrap();
+    for _ in 0..5 * 60 {
+        sleep(MINUTE).await;
+        assert_eq!(day.expired().await, 0);
+    }
+    assert_eq!(pages.0.load(Ordering::SeqCst), 2, "the second pass hangs");
+    assert_eq!(keeper.status().tokens, 20);
     keeper.stop().await;
 }
 

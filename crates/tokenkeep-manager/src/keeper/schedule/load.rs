@@ -7,7 +7,7 @@
 
 use tokenkeep_core::Timestamp;
 
-use super::Window;
+use super::{Renewed, Window};
 
 /// Slots of a ring. A power of two, so that a slot's place in it is its last bits.
 const SLOTS: usize = 1 << 13;
@@ -25,6 +25,9 @@ const SLACK: u128 = 8;
 
 /// A pace of this many a second is no load; below it, nothing is renewed sooner to level it.
 const NO_LOAD: u64 = 1;
+
+/// What a token weighs at least.
+const LEAST_WEIGHT: u64 = ONE / 256;
 
 /// The part of a window, at its end, in which moments are drawn.
 const DRAWN: u32 = 16;
@@ -51,6 +54,8 @@ pub(super) fn mix(number: u64) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     now: u32,
+    /// When what is renewed in it was renewed before, if that is known.
+    since: Option<u32>,
     first: u32,
     last: u32,
     /// How many seconds at the end of it a moment is drawn from.
@@ -64,7 +69,25 @@ impl Span {
         let begins = second(window.earliest);
         let begins = begins.saturating_add(u32::from(timestamp(begins) < window.earliest));
         let first = begins.max(now.saturating_add(1)).min(last);
-        Self { now, first, last, drawn: (last - first) / DRAWN }
+        let since = match window.renewed {
+            Renewed::Unknown => None,
+            Renewed::Here(at) | Renewed::Elsewhere(at) => Some(second(at)),
+        };
+        Self { now, since, first, last, drawn: (last - first) / DRAWN }
+    }
+
+    /// But `seconds` at its end, or one part of so many of it if that is less.
+    pub(super) fn but_its_end(self, seconds: u32, parts: u32) -> Self {
+        let last = self.last - seconds.min((self.last - self.first) / parts);
+        Self { last, drawn: (last - self.first) / DRAWN, ..self }
+    }
+
+    /// Preferably in the last `seconds`, or a part of it if that is less; with a gap before and
+    /// after.
+    pub(super) fn at_its_end(self, seconds: u32, gap: u32) -> Self {
+        let end = seconds.min((self.last - self.first) / DRAWN);
+        let gap = gap.min(end / 2);
+        Self { last: self.last - gap, drawn: end - 2 * gap, ..self }
     }
 
     /// The same seconds, each as good as the others.
@@ -81,6 +104,12 @@ impl Span {
     fn ahead(self) -> u32 {
         self.last.saturating_sub(self.now)
     }
+
+    /// How long it is from one renewal to the next, if that is known.
+    fn period(self) -> Option<u32> {
+        let since = self.since?;
+        Some(self.last.saturating_sub(since).max(self.ahead()))
+    }
 }
 
 /// What a token adds to the load of its tier.
@@ -89,6 +118,43 @@ pub(super) struct Load {
     /// How often it is renewed: each this many seconds. Zero if that is not yet known.
     each: u32,
     tier: u8,
+    by: By,
+}
+
+/// Who renewed a token last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum By {
+    #[default]
+    Nobody,
+    Us,
+    Others,
+}
+
+impl Load {
+    /// That of a token of which nothing more is known yet.
+    pub(super) fn new(renewed: Renewed) -> Self {
+        let by = match renewed {
+            Renewed::Unknown => By::Nobody,
+            Renewed::Here(_) => By::Us,
+            Renewed::Elsewhere(_) => By::Others,
+        };
+        Self { by, ..Self::default() }
+    }
+
+    /// Whether another host renewed it last.
+    pub(super) fn is_standby(self) -> bool {
+        self.by == By::Others
+    }
+
+    /// Whether nobody is known to have renewed it.
+    pub(super) fn is_of_nobody(self) -> bool {
+        self.by == By::Nobody
+    }
+
+    /// For how long it is left to other hosts when its moment has come.
+    pub(super) fn stands_back(self) -> u32 {
+        self.each / DRAWN
+    }
 }
 
 /// The load of all tokens.
@@ -97,6 +163,9 @@ pub(super) struct Tiers {
     /// How many tokens there are of which it is known how often they are renewed.
     known: u64,
     seed: u64,
+    /// What a token that nobody is known to have renewed weighs: of [`ONE`], the share of all that is
+    /// renewed here. All hosts plan it in the same slot, and one of them renews it.
+    weight: u64,
     /// Steps made in the trees.
     steps: u64,
 }
@@ -107,6 +176,10 @@ struct Tier {
     width: u32,
     /// A tree of minima. The slots are the second half; the parent of `i` is `i / 2`.
     least: Box<[u64]>,
+    /// How many in each slot nobody is known to have renewed.
+    of_nobody: Box<[u32]>,
+    /// As in [`Tiers`].
+    weight: u64,
     /// The renewals each second that its tokens will need.
     pace: u64,
     tokens: u64,
@@ -116,7 +189,7 @@ struct Tier {
 
 impl Tiers {
     pub(super) fn new(seed: u64) -> Self {
-        Self { tiers: Vec::new(), known: 0, seed, steps: 0 }
+        Self { tiers: Vec::new(), known: 0, seed, weight: ONE, steps: 0 }
     }
 
     /// How many steps were made in the trees so far.
@@ -125,7 +198,6 @@ impl Tiers {
     }
 
     /// Of how many tokens it is known how often they are renewed.
-    #[cfg(test)]
     pub(super) fn known(&self) -> u64 {
         self.known
     }
@@ -133,26 +205,29 @@ impl Tiers {
     /// How much memory it holds.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        let tree = 2 * SLOTS * size_of::<u64>();
+        let tree = 2 * SLOTS * size_of::<u64>() + SLOTS * size_of::<u32>();
         size_of_val(&*self.tiers) + self.tiers.iter().flatten().count() * tree
     }
 
-    /// Counts a token to where it belongs now. How often it will be renewed is known once it was;
+    /// Counts a token to where it belongs. How often it will be renewed is known once it was;
     /// before that it is taken to be as those that are like it.
-    pub(super) fn transfer(&mut self, old: Load, span: Span, renewed: bool) -> Load {
-        self.leave(old);
+    pub(super) fn enter(&mut self, load: Load, span: Span, renewed: bool) -> Load {
         if span.has_ended() {
-            return Load::default();
+            return Load { each: 0, tier: 0, ..load };
         }
         let ahead = span.ahead();
         let width = (u32::BITS - ahead.leading_zeros()).saturating_sub(SLOTS.trailing_zeros());
         let tier = self.tier(width);
-        let each = if renewed { ahead } else { ahead.max(tier.usual()) };
+        let each = match span.period() {
+            Some(period) => period,
+            None if renewed => ahead,
+            None => ahead.max(tier.usual()),
+        };
         tier.pace += EACH_SECOND / u64::from(each);
         tier.tokens += 1;
         tier.seconds += u64::from(each);
         self.known += 1;
-        Load { each, tier: u8::try_from(width).expect("at most 32 bits") }
+        Load { each, tier: u8::try_from(width).expect("at most 32 bits"), ..load }
     }
 
     /// Counts a token no more.
@@ -168,22 +243,32 @@ impl Tiers {
     }
 
     /// Chooses the second in `span` for one of `all` tokens, and fills it.
-    pub(super) fn occupy(&mut self, load: Load, span: Span, dice: u64, all: usize) -> u32 {
+    pub(super) fn occupy(&mut self, load: Load, span: Span, dice: u64, all: u64) -> u32 {
         let known = self.known;
         let mut steps = 0;
         let tier = self.tier(load.tier.into());
         let full = tier.full(all, known);
         let second = tier.choose(span, dice, full, &mut steps);
-        tier.add(second >> tier.width, ONE, &mut steps);
+        tier.fill(second >> tier.width, load, &mut steps);
         self.steps += steps;
         second
+    }
+
+    /// That of so many tokens only `ours` are renewed here, if all goes on as it was lately.
+    pub(super) fn weigh(&mut self, ours: u64, all: u64) {
+        let weight = (ours * ONE).checked_div(all).unwrap_or(ONE).max(LEAST_WEIGHT);
+        // Not at each small change: all slots are weighed anew.
+        if weight.abs_diff(self.weight) > self.weight / 16 {
+            self.weight = weight;
+            self.tiers.iter_mut().flatten().for_each(|tier| tier.weigh(weight));
+        }
     }
 
     /// Empties the second that a token had.
     pub(super) fn release(&mut self, load: Load, second: u32) {
         let mut steps = 0;
         let tier = self.tier(load.tier.into());
-        tier.add(second >> tier.width, ONE.wrapping_neg(), &mut steps);
+        tier.empty(second >> tier.width, load, &mut steps);
         self.steps += steps;
     }
 
@@ -192,12 +277,12 @@ impl Tiers {
         if self.tiers.len() <= index {
             self.tiers.resize_with(index + 1, || None);
         }
-        self.tiers[index].get_or_insert_with(|| Tier::new(width, self.seed))
+        self.tiers[index].get_or_insert_with(|| Tier::new(width, self.seed, self.weight))
     }
 }
 
 impl Tier {
-    fn new(width: u32, seed: u64) -> Self {
+    fn new(width: u32, seed: u64, weight: u64) -> Self {
         let mut least = vec![0; 2 * SLOTS].into_boxed_slice();
         // Of two hosts, other slots are the first to take one more.
         let seed = mix(seed);
@@ -205,10 +290,41 @@ impl Tier {
             // Multiples of the golden ratio: any run of slots has fractions of all sizes.
             *load = seed.wrapping_add(slot.wrapping_mul(40_503)) % ONE;
         }
+        let of_nobody = vec![0; SLOTS].into_boxed_slice();
+        let mut tier = Self { width, least, of_nobody, weight, pace: 0, tokens: 0, seconds: 0 };
+        tier.compare();
+        tier
+    }
+
+    /// Makes the tree true to its slots.
+    fn compare(&mut self) {
         for node in (1..SLOTS).rev() {
-            least[node] = least[2 * node].min(least[2 * node + 1]);
+            self.least[node] = self.least[2 * node].min(self.least[2 * node + 1]);
         }
-        Self { width, least, pace: 0, tokens: 0, seconds: 0 }
+    }
+
+    fn weigh(&mut self, weight: u64) {
+        for (load, tokens) in self.least[SLOTS..].iter_mut().zip(&self.of_nobody) {
+            *load = *load - u64::from(*tokens) * self.weight + u64::from(*tokens) * weight;
+        }
+        self.weight = weight;
+        self.compare();
+    }
+
+    fn fill(&mut self, slot: u32, load: Load, steps: &mut u64) {
+        if load.is_of_nobody() {
+            self.of_nobody[(slot & LAST) as usize] += 1;
+        }
+        let weight = if load.is_of_nobody() { self.weight } else { ONE };
+        self.add(slot, weight, steps);
+    }
+
+    fn empty(&mut self, slot: u32, load: Load, steps: &mut u64) {
+        if load.is_of_nobody() {
+            self.of_nobody[(slot & LAST) as usize] -= 1;
+        }
+        let weight = if load.is_of_nobody() { self.weight } else { ONE };
+        self.add(slot, weight.wrapping_neg(), steps);
     }
 
     /// How many seconds there usually are between two renewals.
@@ -219,10 +335,10 @@ impl Tier {
 
     /// The load at which a slot is full. Of those of which nothing is known it is taken that they
     /// are like the others.
-    fn full(&self, all: usize, known: u64) -> u64 {
-        let pace = u128::from(self.pace) * all as u128 / u128::from(known.max(1));
+    fn full(&self, all: u64, known: u64) -> u64 {
+        let pace = u128::from(self.pace) * u128::from(all) / u128::from(known.max(1));
         let pace = pace + pace / SLACK;
-        let pace = (pace / u128::from(EACH_SECOND / ONE)).max(u128::from(NO_LOAD * ONE));
+        let pace = (pace / u128::from(EACH_SECOND / ONE)).max(u128::from(NO_LOAD * self.weight));
         u64::try_from(pace << self.width).unwrap_or(u64::MAX)
     }
 
@@ -333,7 +449,7 @@ impl Tier {
 }
 
 /// Where in `0..=most` a number of 32 random bits points.
-fn below(dice: u64, most: u32) -> u32 {
+pub(super) fn below(dice: u64, most: u32) -> u32 {
     let scaled = (dice * (u64::from(most) + 1)) >> 32;
     u32::try_from(scaled).expect("a part of a number of 32 bits")
 }
@@ -343,7 +459,7 @@ mod tests {
     use super::{super::simulated_day::Random, *};
 
     fn tier(loads: &[(u32, u64)]) -> Tier {
-        let mut tier = Tier::new(0, 3);
+        let mut tier = Tier::new(0, 3, ONE);
         for (slot, load) in loads {
             tier.add(*slot, load * ONE, &mut 0);
         }
@@ -384,6 +500,28 @@ mod tests {
     }
 
     #[test]
+    fn what_all_hosts_plan_weighs_as_much_as_is_renewed_here() {
+        let mut tiers = Tiers::new(3);
+        let span = Span { now: 0, since: None, first: 1, last: 1000, drawn: 0 };
+        let nobodys = Load::new(Renewed::Unknown);
+        let ours = Load::new(Renewed::Here(timestamp(0)));
+        let seconds = [nobodys, nobodys, ours].map(|load| {
+            let load = tiers.enter(load, span, true);
+            (load, tiers.occupy(load, span, 0, 3))
+        });
+        let sum = |tiers: &Tiers| tiers.tiers[0].as_ref().unwrap().least[SLOTS..].iter().sum();
+        let before: u64 = sum(&tiers);
+        tiers.weigh(1, 4);
+        assert_eq!(before - sum(&tiers), 2 * (ONE - ONE / 4));
+        // As they came: whatever it weighed when it took its place.
+        for (load, second) in seconds {
+            tiers.release(load, second);
+        }
+        let empty = Tiers::new(3).tier(0).least.clone();
+        assert_eq!(tiers.tier(0).least, empty);
+    }
+
+    #[test]
     fn a_limit_with_a_fraction_is_kept_on_average() {
         let mut tier = tier(&[]);
         let full = 2 * ONE + ONE / 4;
@@ -401,8 +539,8 @@ mod tests {
         for (ahead, width) in
             [(1, 0), (3540, 0), (8191, 0), (8192, 1), (86_340, 4), (7_776_000, 10)]
         {
-            let span = Span { now: 0, first: 1, last: ahead, drawn: 0 };
-            let load = tiers.transfer(Load::default(), span, true);
+            let span = Span { now: 0, since: None, first: 1, last: ahead, drawn: 0 };
+            let load = tiers.enter(Load::default(), span, true);
             assert_eq!((load.each, u32::from(load.tier)), (ahead, width));
             assert!((ahead >> width) < SLOTS as u32);
             tiers.leave(load);
@@ -415,9 +553,9 @@ mod tests {
     #[test]
     fn tokens_of_which_nothing_is_known_are_taken_to_be_like_the_others() {
         let mut tiers = Tiers::new(0);
-        let span = Span { now: 0, first: 1, last: 1000, drawn: 0 };
+        let span = Span { now: 0, since: None, first: 1, last: 1000, drawn: 0 };
         for _ in 0..8000 {
-            tiers.transfer(Load::default(), span, true);
+            tiers.enter(Load::default(), span, true);
         }
         let tier = tiers.tiers[0].as_ref().unwrap();
         // Eight a second and an eighth; twice that if as many more are still unknown.
@@ -433,10 +571,11 @@ mod tests {
         let window = Window {
             earliest: Timestamp::from_millis(0),
             latest: Timestamp::from_millis(i64::MAX),
+            renewed: Renewed::Unknown,
         };
         let span = Span::of(window, Timestamp::from_millis(0));
         let mut tiers = Tiers::new(0);
-        let load = tiers.transfer(Load::default(), span, true);
+        let load = tiers.enter(Load::default(), span, true);
         assert!(tiers.occupy(load, span, u64::MAX, 1) > u32::MAX / 2);
     }
 }
