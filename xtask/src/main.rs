@@ -38,6 +38,8 @@ Development tasks of tokenkeep.
                                   faults     200,000 seeds of the fault harness
                                   keeper     a simulated day of 1,000,000 tokens
                                   fleet      a day of 1, 4 and 16 nodes that die; TOKENKEEP_FLEET_TOKENS
+                                  fleet-servers  processes on Galera, Redis Cluster and PostgreSQL,
+                                             whose servers die for two minutes each
                                   flight     1,000,000 schedules of callers of one refresh
                                   model      the big runs of the model of the protocol
                                   mutants    cargo xtask mutants

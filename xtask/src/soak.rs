@@ -13,11 +13,12 @@ const SOAK: &str = "TOKENKEEP_SOAK";
 const FLEET_TOKENS: &str = "TOKENKEEP_FLEET_TOKENS";
 
 /// The parts by name, in the order they run.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("processes", Part::Command(processes)),
     ("faults", Part::Command(faults)),
     ("keeper", Part::Command(keeper)),
     ("fleet", Part::Command(fleet)),
+    ("fleet-servers", Part::Command(fleet_servers)),
     ("flight", Part::Command(flight)),
     ("model", Part::Command(model)),
     ("mutants", Part::Task(|| mutants::run(&[]))),
@@ -99,7 +100,7 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::from("\n");
     for Row { name, succeeded, seconds, figures } in rows {
         let verdict = if *succeeded { "ok" } else { "FAILED" };
-        text.push_str(&format!("{name:10}  {verdict:6}  {seconds:>5.0} s\n"));
+        text.push_str(&format!("{name:13}  {verdict:6}  {seconds:>5.0} s\n"));
         for line in figures {
             text.push_str(&format!("    {line}\n"));
         }
@@ -139,6 +140,13 @@ fn fleet() -> Command {
     command
 }
 
+/// Processes on real servers that are killed, two minutes for each kind of server.
+fn fleet_servers() -> Command {
+    let mut command = process::cargo(["test", "--release", "--package", "tokenkeep-interop"]);
+    command.args(["--test", "fleet", "--", "--nocapture"]);
+    command
+}
+
 fn flight() -> Command {
     manager_tests(["--test", "flight_shuttle"], &[])
 }
@@ -169,7 +177,8 @@ mod tests {
             Row { name: "model", succeeded: true, seconds: 61.4, figures: vec!["3 runs".into()] },
             Row { name: "faults", succeeded: false, seconds: 5.0, figures: Vec::new() },
         ];
-        let expected = "\nmodel       ok         61 s\n    3 runs\nfaults      FAILED      5 s\n";
+        let expected =
+            "\nmodel          ok         61 s\n    3 runs\nfaults         FAILED      5 s\n";
         assert_eq!(table(&rows), expected);
     }
 }
