@@ -16,11 +16,16 @@ pub(crate) const NEEDS: &[(&str, &str)] = &[("moto_server", "moto[server] of PyP
 /// The version that is fetched.
 const VERSION: &str = "moto[server]>=5.2,<6";
 
-/// It takes one request at a time, because its transactions are not isolated from each other, and
-/// copies a table once a transaction rather than once for each of its items.
+/// It takes one request at a time, because its transactions are not isolated from each other,
+/// copies a table once a transaction rather than once for each of its items, finds a secret by its
+/// name without looking at all of them, knows as AWS does which version of a secret is current after
+/// it was moved, and does not look at each request which services its directory has.
 const PROGRAM: &str = "\
-import copy, logging, sys, threading, types
+import copy, functools, logging, sys, threading, types
+import moto.backends as backends
+import moto.core.responses as responses
 import moto.dynamodb.models as dynamodb
+import moto.secretsmanager.models as secrets
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 copies = {}
@@ -31,6 +36,23 @@ def deepcopy(value):
         copies[id(value)] = copy.deepcopy(value)
     return copies[id(value)]
 dynamodb.copy = types.SimpleNamespace(copy=copy.copy, deepcopy=deepcopy)
+def by_name(method):
+    slow, quick = getattr(secrets.SecretsStore, method), getattr(dict, method)
+    def found(self, key):
+        return quick(self, key) if dict.__contains__(self, key) else slow(self, key)
+    setattr(secrets.SecretsStore, method, found)
+for method in ('__getitem__', '__contains__', 'get'):
+    by_name(method)
+move = secrets.SecretsManagerBackend.update_secret_version_stage
+def moved(self, secret_id, version_stage, remove_from_version_id, move_to_version_id):
+    answer = move(self, secret_id, version_stage, remove_from_version_id, move_to_version_id)
+    if version_stage == 'AWSCURRENT' and move_to_version_id:
+        self.secrets[secret_id].set_default_version_id(move_to_version_id)
+    return answer
+secrets.SecretsManagerBackend.update_secret_version_stage = moved
+services = frozenset(backends.list_of_moto_modules())
+backends.list_of_moto_modules = lambda: services
+responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 logging.getLogger('werkzeug').disabled = True
 moto, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
 def one_at_a_time(environ, start_response):
