@@ -111,43 +111,43 @@ impl Fixture for SecretsManager {
     }
 
     async fn space(&self) -> Result<Box<dyn Space>, SetupError> {
-        Ok(Box::new(Secret { endpoint: shared(Kind::Moto)?[0].url(), name: name() }))
+        Ok(Box::new(Prefix { endpoint: shared(Kind::Moto)?[0].url(), prefix: name() }))
     }
 
     fn capabilities(&self) -> Capabilities {
-        // A secret holds 64 KiB.
-        Capabilities::new().persistent().processes().bulk(100, 100)
+        // One index holds some 1,500 tokens; moto takes its time for as many.
+        Capabilities::new().persistent().processes().shared().marks_differ().bulk(250, 250)
     }
 
     async fn open_address(
         &self,
         address: &str,
-        _clock: Arc<dyn Clock>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn TokenStore>, StoreError> {
-        let (endpoint, name) = address.split_once(' ').unwrap_or_default();
-        let secret = Secret { endpoint: endpoint.to_owned(), name: name.to_owned() };
-        Ok(Arc::new(secret.config().open().await?))
+        let (endpoint, prefix) = address.split_once(' ').unwrap_or_default();
+        let prefix = Prefix { endpoint: endpoint.to_owned(), prefix: prefix.to_owned() };
+        Ok(Arc::new(prefix.config().clock(clock).open().await?))
     }
 }
 
-struct Secret {
+struct Prefix {
     endpoint: String,
-    name: String,
+    prefix: String,
 }
 
-impl Secret {
+impl Prefix {
     fn config(&self) -> SecretsManagerConfig {
-        SecretsManagerConfig::new(&self.name).access(access(&self.endpoint)).timeout(TIMEOUT)
+        SecretsManagerConfig::new(&self.prefix).access(access(&self.endpoint)).timeout(TIMEOUT)
     }
 }
 
 #[async_trait]
-impl Space for Secret {
-    async fn open(&self, _clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
-        Ok(Arc::new(self.config().open().await?))
+impl Space for Prefix {
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn TokenStore>, StoreError> {
+        Ok(Arc::new(self.config().clock(clock).open().await?))
     }
 
     fn address(&self) -> Option<String> {
-        Some(format!("{} {}", self.endpoint, self.name))
+        Some(format!("{} {}", self.endpoint, self.prefix))
     }
 }

@@ -3,13 +3,19 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use aws_sdk_secretsmanager::Client;
-use tokenkeep_core::{Operation, StoreError, StoreErrorKind};
+use tokenkeep_core::{Clock, Operation, StoreError, StoreErrorKind, SystemClock};
 
-use super::{secret::Secret, store::SecretsManagerStore};
+use super::{
+    secrets::{Run, Secrets},
+    store::SecretsManagerStore,
+};
 use crate::{
     AwsAccess,
     url::{self, StoreUrl},
 };
+
+/// The longest name has 512 letters, and ours end with a kind and twelve letters.
+const MAX_PREFIX: usize = 480;
 
 /// What a [`SecretsManagerStore`] is opened with.
 ///
@@ -23,20 +29,27 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SecretsManagerConfig {
-    name: String,
+    prefix: String,
     access: AwsAccess,
     kms_key: Option<String>,
     timeout: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl SecretsManagerConfig {
-    /// The secret of this name or ARN. It is made by the first save, if there is none.
-    pub fn new(name: impl Into<String>) -> Self {
-        let timeout = Duration::from_secs(10);
-        Self { name: name.into(), access: AwsAccess::new(), kms_key: None, timeout }
+    /// The store whose secrets' names begin with `prefix` and `/`. The first save makes it, if
+    /// there is none.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            access: AwsAccess::new(),
+            kms_key: None,
+            timeout: Duration::from_secs(10),
+            clock: Arc::new(SystemClock),
+        }
     }
 
-    /// What a URL says: `aws-secretsmanager:NAME?region=…&profile=…&role=…&endpoint=…`, and
+    /// What a URL says: `aws-secretsmanager:PREFIX?region=…&profile=…&role=…&endpoint=…`, and
     /// `timeout=SECONDS`, `kms-key=ID`.
     ///
     /// # Errors
@@ -62,7 +75,7 @@ impl SecretsManagerConfig {
         self
     }
 
-    /// The key that encrypts a secret which is made; the account's `aws/secretsmanager` unless said.
+    /// The key that encrypts the secrets that are made; the account's `aws/secretsmanager` unless said.
     pub fn kms_key(mut self, key: impl Into<String>) -> Self {
         self.kms_key = Some(key.into());
         self
@@ -74,38 +87,45 @@ impl SecretsManagerConfig {
         self
     }
 
-    /// Opens the store, and reads it once.
+    /// The clock by which leases end: the machine's unless said.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the store, and reads its index once.
     ///
     /// # Errors
     ///
-    /// - Unavailable if AWS cannot be reached, or the secret is scheduled for deletion.
+    /// - Unavailable if AWS cannot be reached, or the store's root is scheduled for deletion.
     /// - PermissionDenied if these credentials are not known or may not read it.
-    /// - Corrupt if the secret holds something else.
-    /// - Invalid if the name cannot be one, or the region is not known.
+    /// - Corrupt if the secrets hold something else.
+    /// - Invalid if the prefix cannot be one, or the region is not known.
     pub async fn open(&self) -> Result<SecretsManagerStore, StoreError> {
         let store = self.store().await.map_err(|error| error.during(Operation::Open))?;
-        store.secret.read(Operation::Open).await?;
+        let read = |mut run: Run| async move { run.index().await.map(drop) };
+        store.secrets.read(Operation::Open, read).await?;
         Ok(store)
     }
 
     async fn store(&self) -> Result<SecretsManagerStore, StoreError> {
         let named = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
-        let is_name = (1..=512).contains(&self.name.len()) && self.name.bytes().all(named);
-        if !is_name && !self.name.starts_with("arn:") {
+        let prefix = self.prefix.trim_end_matches('/');
+        if !(1..=MAX_PREFIX).contains(&prefix.len()) || !prefix.bytes().all(named) {
             return Err(StoreError::new(
                 StoreErrorKind::Invalid,
-                "a secret's name must be 1 to 512 letters, digits and /_+=.@-",
+                format!("the prefix must be 1 to {MAX_PREFIX} letters, digits and /_+=.@-"),
             ));
         }
         let config = Box::pin(self.access.load(self.timeout)).await?;
-        let secret = Secret {
-            client: Client::new(&config),
-            name: self.name.clone(),
-            kms_key: self.kms_key.clone(),
-            timeout: self.timeout,
-            turn: tokio::sync::Mutex::new(()),
-        };
-        Ok(SecretsManagerStore { secret: Arc::new(secret) })
+        let secrets = Secrets::new(
+            Client::new(&config),
+            prefix.to_owned(),
+            self.kms_key.clone(),
+            self.timeout,
+            Arc::clone(&self.clock),
+        );
+        Ok(SecretsManagerStore { secrets: Arc::new(secrets) })
     }
 }
 
@@ -125,7 +145,7 @@ mod tests {
     fn a_url_says_it_all() {
         let url = "aws-secretsmanager:prod/tokens?region=eu-west-1&kms-key=alias/x&timeout=3";
         let config: SecretsManagerConfig = url.parse().unwrap();
-        assert_eq!((&*config.name, config.kms_key.as_deref()), ("prod/tokens", Some("alias/x")));
+        assert_eq!((&*config.prefix, config.kms_key.as_deref()), ("prod/tokens", Some("alias/x")));
         assert_eq!(config.timeout, Duration::from_secs(3));
         assert!(format!("{config:?}").contains("eu-west-1"));
     }

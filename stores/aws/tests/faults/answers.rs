@@ -1,4 +1,5 @@
 //! A proxy that answers some requests itself, as AWS does when it is busy or refuses.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test program uses a part of it")]
 
 use std::{
     collections::VecDeque,
@@ -13,7 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,11 @@ pub(crate) enum Answer {
     Refuse(&'static str, u16),
     /// It gets there and is done, and the answer is that AWS failed inside.
     DoneButFailed,
+    /// It does not get there, or it does, and nobody answers.
+    Hang {
+        /// Whether it gets there.
+        is_done: bool,
+    },
 }
 
 /// The proxy. It ends when it is dropped.
@@ -40,6 +46,8 @@ struct Shared {
     next: Mutex<VecDeque<Answer>>,
     /// What becomes of all others.
     rest: Mutex<Answer>,
+    /// Whether a request hangs.
+    hangs: watch::Sender<bool>,
 }
 
 impl Answers {
@@ -51,6 +59,7 @@ impl Answers {
             client: reqwest::Client::builder().no_proxy().build().expect("a client"),
             next: Mutex::default(),
             rest: Mutex::new(Answer::Pass),
+            hangs: watch::Sender::default(),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&state));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
@@ -62,9 +71,19 @@ impl Answers {
         self.state.next.lock().expect("nobody panics").extend(answers);
     }
 
+    /// Lets what was to be answered pass.
+    pub(crate) fn clear(&self) {
+        self.state.next.lock().expect("nobody panics").clear();
+    }
+
     /// Lets all requests be answered so.
     pub(crate) fn all(&self, answer: Answer) {
         *self.state.rest.lock().expect("nobody panics") = answer;
+    }
+
+    /// Waits until a request hangs.
+    pub(crate) async fn hanging(&self) {
+        self.state.hangs.subscribe().wait_for(|hangs| *hangs).await.expect("it is there");
     }
 
     /// Whether all that was to be answered has been.
@@ -85,6 +104,10 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     if let Answer::Refuse(code, status) = answer {
         return refusal(code, status);
     }
+    if let Answer::Hang { is_done: false } = answer {
+        shared.hangs.send_replace(true);
+        std::future::pending::<()>().await;
+    }
     // `x-amz-target` says what is asked for; `host` and the length are the client's own.
     let mut request = shared.client.post(&shared.upstream).body(body);
     for name in ["x-amz-target", "content-type", "authorization", "x-amz-date"] {
@@ -97,6 +120,10 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     let body = upstream.bytes().await.expect("moto answers");
     match answer {
         Answer::DoneButFailed => refusal("InternalServerError", 500),
+        Answer::Hang { .. } => {
+            shared.hangs.send_replace(true);
+            std::future::pending().await
+        }
         Answer::Pass | Answer::Refuse(..) => {
             let mut response = (status, body).into_response();
             let json = HeaderValue::from_static("application/x-amz-json-1.0");

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod answers;
+mod damage;
 mod refusals;
 mod wire;
+mod work;
 
 use std::{
     process::ExitCode,
@@ -28,6 +30,18 @@ fn main() -> ExitCode {
         })
         .needs(Kind::Moto, "throttling_and_failures_are_waited_out", |moto| {
             refusals::waited_out(moto[0].port)
+        })
+        .needs(Kind::Moto, "each_request_of_secretsmanager_may_be_refused_once", |moto| {
+            refusals::each(moto[0].port)
+        })
+        .needs(Kind::Moto, "a_damaged_secret_costs_no_other_token", |moto| {
+            damage::of_a_token(moto[0].port)
+        })
+        .needs(Kind::Moto, "a_store_without_its_root_or_index_is_not_empty", |moto| {
+            damage::of_the_index(moto[0].port)
+        })
+        .needs(Kind::Moto, "no_name_and_no_tag_shows_whose_tokens_they_are", |moto| {
+            damage::documented(moto[0].port)
         })
         .needs(Kind::Moto, "endless_throttling_is_told_in_time", |moto| {
             refusals::endless(moto[0].port)
