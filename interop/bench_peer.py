@@ -1,12 +1,14 @@
 """What the same work costs with the stores that people have today, for `cargo xtask bench`.
 
-    python bench_peer.py [--quick] [--tokens 10,1000,100000]
+    python bench_peer.py [--quick] [--tokens 10,1000,100000] [--mysql USER@HOST:PORT/DATABASE]
 
-Two peers:
+Peers:
 
 - the official SDK's `FileStore`, as it is, up to 1,000 tokens (each operation reads the whole file);
 - a SQLite store in the way of the article's sample, see `article_sqlite_store`: its statements, one
-  connection an operation, the table without indices.
+  connection an operation, the table without indices;
+- with `--mysql`, and then only this: the official SDK's `DBStore`, as it is (one connection an operation), on
+  the table `oauthtoken` there, which has the tokens already. The password is in TOKENKEEP_BENCH_PASSWORD.
 
 Prints one JSON array of {name, store, tokens, peer, peer_ns}; a median each.
 """
@@ -26,6 +28,7 @@ from zohocrmsdk.src.com.zoho.api.authenticator import OAuthToken
 from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore
 from zohocrmsdk.src.com.zoho.crm.api.user_signature import UserSignature
 
+DB_PEER = "zohocrmsdk8_0 DBStore, mysql-connector"
 SDK_PEER = "zohocrmsdk8_0 FileStore"
 SQLITE_PEER = "the article's SQLite store (a re-creation of its statements)"
 LARGEST_FILE = 1_000
@@ -101,6 +104,22 @@ def make_database(path, count):
     connection.close()
 
 
+def database_store(place):
+    """The official SDK's store on the table of a database."""
+    from zohocrmsdk.src.com.zoho.api.authenticator.store import DBStore
+
+    user_name, place = place.split("@")
+    address, database = place.split("/")
+    host, port = address.split(":")
+    return DBStore(
+        host=host,
+        database_name=database,
+        user_name=user_name,
+        password=os.environ["TOKENKEEP_BENCH_PASSWORD"],
+        port_number=port,
+    )
+
+
 def median_ns(work, seconds):
     """The median time of one call, over batches that are long enough for the clock."""
     started = time.perf_counter_ns()
@@ -129,9 +148,10 @@ def measure(store, kind, peer, count, seconds):
             OAuthToken(user_signature=UserSignature(user(number(call))))
         ),
         "find_by_id": lambda call: store.find_token_by_id(str(number(call))),
-        "save": lambda call: store.save_token(token_of(row(number(call), call))),
-        "list": lambda call: store.get_tokens(),
+        "save": lambda call: store.save_token(token_of(row(number(call), call + 1))),
     }
+    if kind != "mysql":  # nobody lists all of it by the way
+        operations["list"] = lambda call: store.get_tokens()
     for name, work in operations.items():
         yield {
             "name": name,
@@ -146,8 +166,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer samples")
     parser.add_argument("--tokens", default="10,1000,100000", help="sizes, with commas between")
+    parser.add_argument("--mysql", help="a database to use instead of files")
     options = parser.parse_args()
     seconds = 0.1 if options.quick else 0.5
+    if options.mysql:
+        count = int(options.tokens)
+        store = database_store(options.mysql)
+        json.dump(list(measure(store, "mysql", DB_PEER, count, seconds)), sys.stdout)
+        return
     results = []
     with tempfile.TemporaryDirectory() as directory:
         for count in map(int, options.tokens.split(",")):

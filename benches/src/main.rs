@@ -12,14 +12,19 @@ mod cached;
 mod contended;
 mod file;
 mod filled;
+mod fleet;
 mod fresh;
 mod look;
 mod migrate;
+mod mysql;
 mod options;
 mod peer;
+mod postgres;
 mod provider;
+mod redis;
 mod refresh;
 mod report;
+mod servers;
 mod sqlite;
 mod timer;
 mod tokens;
@@ -105,6 +110,9 @@ fn run(options: &Options) -> Result<()> {
         if options.does(Part::Stores) {
             stores(&timer, options, &mut report).await?;
         }
+        if options.does(Part::Servers) {
+            servers::measure(&timer, options, &mut report).await?;
+        }
         if options.does(Part::Migrate) {
             eprintln!("migration, {MIGRATED} tokens");
             migrate::measure(MIGRATED, &mut report).await?;
@@ -122,6 +130,9 @@ fn run(options: &Options) -> Result<()> {
          in a large\nstore cost more, and so do their limits: the caches do not hold the store.",
         options.users
     );
+    if options.does(Part::Servers) {
+        print!("{}", servers::LIMITS);
+    }
     report.write(&options.summary)?;
     println!("\nwritten: {}", options.summary.display());
     Ok(())

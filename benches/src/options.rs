@@ -10,9 +10,10 @@ Benchmarks of tokenkeep: each operation beside its limit and a peer.
   cargo xtask bench [--quick] [--tokens N,N...] [--users N] [--only PART] [--no-peer] [--summary FILE]
 
   --quick         fewer samples
-  --tokens N,...  how many tokens the stores hold; 10,1000,10000,100000 if not given
+  --tokens N,...  how many tokens the stores hold; 10,1000,10000,100000 if not given, and on
+                  servers 1000,100000, or 1000 if it has to be quick
   --users N       how many different users are asked for, all over the store; 100 if not given
-  --only PART     manager, stores, or migrate
+  --only PART     manager, stores, servers, or migrate
   --no-peer       without the Python stores
   --summary FILE  where the JSON goes; target/bench/summary.json if not given
 
@@ -23,6 +24,8 @@ The peer runs with the interpreter that TOKENKEEP_SDK_PYTHON names; `cargo xtask
 pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) tokens: Vec<usize>,
+    /// The same, if it was asked for.
+    given_tokens: bool,
     pub(crate) users: usize,
     pub(crate) only: Option<Part>,
     pub(crate) peer: bool,
@@ -36,6 +39,8 @@ pub(crate) enum Part {
     Manager,
     /// The stores' operations, and the peer's.
     Stores,
+    /// The stores on servers, which are started for it, and the peer's on one of them.
+    Servers,
     /// Moving all tokens from one store to another.
     Migrate,
 }
@@ -46,11 +51,21 @@ impl Options {
         self.only.is_none_or(|only| only == part)
     }
 
+    /// How many tokens the stores on servers hold.
+    pub(crate) fn on_servers(&self) -> Vec<usize> {
+        match (self.given_tokens, self.quick) {
+            (true, _) => self.tokens.clone(),
+            (false, true) => vec![1_000],
+            (false, false) => vec![1_000, 100_000],
+        }
+    }
+
     /// `None` if help was asked for.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
             quick: false,
             tokens: vec![10, 1_000, 10_000, 100_000],
+            given_tokens: false,
             users: 100,
             only: None,
             peer: true,
@@ -73,12 +88,16 @@ impl Options {
                     options.only = Some(match value()?.as_str() {
                         "manager" => Part::Manager,
                         "stores" => Part::Stores,
+                        "servers" => Part::Servers,
                         "migrate" => Part::Migrate,
-                        other => bail!("--only takes manager, stores or migrate, not {other}"),
+                        other => {
+                            bail!("--only takes manager, stores, servers or migrate, not {other}")
+                        }
                     });
                 }
                 "--summary" => options.summary = value()?.into(),
                 "--tokens" => {
+                    options.given_tokens = true;
                     options.tokens = value()?
                         .split(',')
                         .map(|number| number.replace('_', "").parse())

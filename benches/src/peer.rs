@@ -8,18 +8,48 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokenkeep_servers::Address;
 
 use crate::{options::Options, report::Report};
 
-/// Runs `interop/bench_peer.py` and puts its figures beside ours.
+/// The variable that has the password of the database; a command line can be seen by others.
+const PASSWORD: &str = "TOKENKEEP_BENCH_PASSWORD";
+
+/// Runs `interop/bench_peer.py` on files and SQLite, and puts its figures beside ours.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<()> {
+    let tokens: Vec<String> = options.tokens.iter().map(usize::to_string).collect();
+    run(options, &tokens.join(","), |_| {}, report)
+}
+
+/// Runs it on a database with `count` tokens, with the official SDK's `DBStore`.
+pub(crate) fn measure_mysql(
+    options: &Options,
+    address: &Address,
+    database: &str,
+    count: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let place = |command: &mut Command| {
+        let Address { user, host, port, .. } = address;
+        command.arg("--mysql").arg(format!("{user}@{host}:{port}/{database}"));
+        command.env(PASSWORD, &address.password);
+    };
+    run(options, &count.to_string(), place, report)
+}
+
+fn run(
+    options: &Options,
+    tokens: &str,
+    place: impl Fn(&mut Command),
+    report: &mut Report,
+) -> Result<()> {
     let python = env::var_os("TOKENKEEP_SDK_PYTHON").context(
         "TOKENKEEP_SDK_PYTHON names no interpreter; use `cargo xtask bench` or --no-peer",
     )?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/bench_peer.py");
-    let tokens: Vec<String> = options.tokens.iter().map(usize::to_string).collect();
     let mut command = Command::new(python);
-    command.arg(script).arg("--tokens").arg(tokens.join(","));
+    command.arg(script).arg("--tokens").arg(tokens);
+    place(&mut command);
     if options.quick {
         command.arg("--quick");
     }

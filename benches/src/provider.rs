@@ -51,9 +51,17 @@ impl Provider {
 
     /// Logs the user in.
     pub(crate) async fn log_in(&self, manager: &TokenManager) -> Result<TokenHandle> {
-        let client = ClientCredentials::new(CLIENT_ID, ClientSecret::new(CLIENT_SECRET)?)?;
-        let login = Login::refresh_token(client, RefreshToken::new(self.refresh_token.as_str())?);
-        Ok(manager.log_in(login).await?.handle)
+        log_in(manager, &self.refresh_token).await
+    }
+
+    /// Logs another user in.
+    pub(crate) async fn log_in_as(
+        &self,
+        manager: &TokenManager,
+        user: &str,
+    ) -> Result<TokenHandle> {
+        let added = self.emulator.add_user(user, CLIENT_ID, CLIENT_SECRET);
+        log_in(manager, &added.refresh_token).await
     }
 
     /// A refresh with nothing around it; what the provider answered.
@@ -72,6 +80,12 @@ impl Provider {
     pub(crate) fn refreshes(&self) -> u64 {
         self.emulator.stats().token_requests_of("refresh_token")
     }
+}
+
+async fn log_in(manager: &TokenManager, refresh_token: &str) -> Result<TokenHandle> {
+    let client = ClientCredentials::new(CLIENT_ID, ClientSecret::new(CLIENT_SECRET)?)?;
+    let login = Login::refresh_token(client, RefreshToken::new(refresh_token)?);
+    Ok(manager.log_in(login).await?.handle)
 }
 
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// So that the provider's budget, ten in ten minutes, is never used up.
-const BETWEEN: Duration = Duration::from_secs(61);
+pub(crate) const BETWEEN: Duration = Duration::from_secs(61);
 
 const READS: [Operation; 5] = [
     Operation::FindToken,

@@ -97,6 +97,21 @@ impl Timer {
         Medians { ours: median(samples.0), limit: median(samples.1) }
     }
 
+    /// The medians of `ours` and `limit`, which wait for a server, so that one call is a sample: in
+    /// turn. Each is called with a number that counts up over both.
+    pub(crate) async fn alternate(
+        &self,
+        ours: impl AsyncFnMut(usize),
+        limit: impl AsyncFnMut(usize),
+    ) -> Medians {
+        self.prepared(async |_| {}, ours, limit).await
+    }
+
+    /// How long one thing is measured.
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// The medians of what `works` measure themselves, in turn.
     pub(crate) fn in_turn<const N: usize>(&self, works: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
         let mut samples = [const { Vec::new() }; N];

@@ -24,6 +24,11 @@ pub(crate) fn user(number: usize) -> String {
     format!("user{number}@example.com")
 }
 
+/// How long the ten values of a token are, of the last of `count`.
+pub(crate) fn bytes(count: usize) -> f64 {
+    columns(count, 0).iter().map(String::len).sum::<usize>() as f64
+}
+
 /// The token as a program hands it to a store after a refresh: without an id.
 pub(crate) fn token(number: usize, round: usize) -> Result<OAuthToken> {
     let mut columns = columns(number, round).map(Some);

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokenkeep_core::{OAuthToken, TokenId, TokenStore};
-use tokenkeep_manager::TokenManager;
+use tokenkeep_manager::{TokenHandle, TokenManager};
 use tokenkeep_oauth::{AccountsServer, ApiDomain};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -137,33 +137,39 @@ fn obey(orders: &str) {
         .deadline(DEADLINE)
         .build()
         .unwrap();
+    let handles = runtime.block_on(handles(&orders, &manager));
     println!("ready");
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let (round, ahead) = line.split_once(' ').unwrap();
         clock.set_ahead(ahead.parse().unwrap());
-        let report = runtime.block_on(work(&orders, &manager, &store, round));
+        let report = runtime.block_on(work(&orders, &handles, &store, round));
         println!("{}", serde_json::to_string(&report).unwrap());
     }
+}
+
+async fn handles(orders: &Orders, manager: &TokenManager) -> Vec<TokenHandle> {
+    let mut handles = Vec::new();
+    for id in &orders.ids {
+        handles.push(manager.handle_by_id(id).await.unwrap());
+    }
+    handles
 }
 
 /// All tokens are asked for and some are saved, all at once.
 async fn work(
     orders: &Orders,
-    manager: &TokenManager,
+    handles: &[TokenHandle],
     store: &Arc<dyn TokenStore>,
     round: &str,
 ) -> Report {
-    let asks: Vec<_> = (0..orders.ids.len())
-        .map(|at| {
-            let (manager, id) = (manager.clone(), orders.ids[at].clone());
+    let asks: Vec<_> = handles
+        .iter()
+        .map(|handle| {
+            let handle = handle.clone();
             tokio::spawn(async move {
                 let began = Instant::now();
-                let answer = match manager.handle_by_id(&id).await {
-                    Ok(handle) => handle.access_token().await,
-                    Err(error) => Err(error),
-                };
-                (answer, began.elapsed())
+                (handle.access_token().await, began.elapsed())
             })
         })
         .collect();

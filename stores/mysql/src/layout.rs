@@ -274,6 +274,36 @@ impl Layout {
         fields.iter().filter_map(part).collect::<Vec<_>>().join(" union all ")
     }
 
+    /// Reads who had the last turn, in the first column of one row, and behind that column the rows
+    /// that have one of the values of these fields.
+    pub(crate) fn glance(&self, fields: &[Field]) -> String {
+        let mut sql = format!(
+            "(select m.turn{} from tokenkeep_meta m where m.token_table = '{}')",
+            ", null".repeat(Field::ALL.len()),
+            self.table
+        );
+        for part in fields.iter().filter_map(|field| self.by(*field)) {
+            sql.push_str(&part.replacen("select ", " union all (select null, ", 1));
+            sql.push(')');
+        }
+        sql
+    }
+
+    /// Sets `fields` of a row that is as it was read, if the last turn is as it was read, and is a
+    /// turn itself: the next one, the id's number, the fields' values, the last turn, the id twice,
+    /// and all ten columns. Our row is locked first, as whoever waits for a turn does.
+    pub(crate) fn write_in_turn(&self, fields: &[Field]) -> String {
+        format!(
+            "update tokenkeep_meta m straight_join `{table}` t \
+             set m.turn = ?, m.last_id = greatest(m.last_id, ?), {} \
+             where m.token_table = '{table}' and m.turn = ? and {} and {}",
+            self.assignments(fields),
+            self.is_id(),
+            self.is_unchanged(),
+            table = self.table
+        )
+    }
+
     /// Locks the rows that have one of so many values in `field`, and reads them.
     pub(crate) fn among(&self, field: Field, count: usize) -> String {
         let column = &self.columns[field as usize];

@@ -7,6 +7,7 @@ mod bulk;
 mod config;
 mod connect;
 mod error;
+mod glance;
 mod inspect;
 mod layout;
 mod pages;

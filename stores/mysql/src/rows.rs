@@ -20,7 +20,10 @@ pub(crate) struct Stored {
 
 impl Stored {
     pub(crate) fn of(values: &mut impl Iterator<Item = Value>) -> Result<Self, Fault> {
-        let columns = columns(values)?;
+        Self::new(columns(values)?)
+    }
+
+    pub(crate) fn new(columns: Columns) -> Result<Self, Fault> {
         Ok(Self { token: token_of(columns.clone())?, columns })
     }
 }
@@ -30,7 +33,7 @@ pub(crate) fn token(row: Row) -> Result<OAuthToken, Fault> {
     token_of(columns(&mut row.unwrap().into_iter())?)
 }
 
-fn columns(values: &mut impl Iterator<Item = Value>) -> Result<Columns, Fault> {
+pub(crate) fn columns(values: &mut impl Iterator<Item = Value>) -> Result<Columns, Fault> {
     let mut columns: Columns = Default::default();
     for field in Field::ALL {
         columns[field as usize] = match text(values.next().unwrap_or(Value::NULL)) {

@@ -17,7 +17,9 @@ use mysql_async::{Conn, OkPacket, Opts, Pool, Row, consts::StatusFlags, prelude:
 use tokenkeep_core::{Operation, Outcome, StoreError, StoreErrorKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{MysqlConfig, connect, error::Fault, layout::Layout, rows::corrupt, schema};
+use crate::{
+    MysqlConfig, connect, error::Fault, glance::Saves, layout::Layout, rows::corrupt, schema,
+};
 
 /// A database on a server.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct Server {
     layout: RwLock<Arc<Layout>>,
     /// Whether it is a node of a Galera cluster.
     is_galera: bool,
+    pub(crate) saves: Saves,
     /// How many change marks have been shown.
     pub(crate) marks: AtomicU64,
 }
@@ -91,7 +94,8 @@ impl Server {
         .map_err(|error| error.during(Operation::Open))?;
         let pool = Connections(Pool::new(Opts::from(opts)));
         let layout = RwLock::new(Arc::new(layout));
-        Ok(Self { config, pool, layout, is_galera, marks: AtomicU64::new(0) })
+        let (saves, marks) = (Saves::default(), AtomicU64::new(0));
+        Ok(Self { config, pool, layout, is_galera, saves, marks })
     }
 
     /// A connection, in no transaction.

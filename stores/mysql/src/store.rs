@@ -5,8 +5,8 @@ use std::{ptr, sync::Arc};
 use async_trait::async_trait;
 use mysql_async::{Conn, Params, Value, prelude::Queryable};
 use tokenkeep_core::{
-    MAX_ID, OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, TokenId, TokenQuery,
-    TokenStore,
+    Field, MAX_ID, OAuthToken, Operation, SharedStore, StoreError, StoreErrorKind, TokenId,
+    TokenQuery, TokenStore,
     matching::{self, KEYS, SavePlan, only},
     next_id,
 };
@@ -15,6 +15,7 @@ use crate::{
     beside,
     config::MysqlConfig,
     error::Fault,
+    glance,
     layout::Layout,
     rows::{self, Inserted, id_of, value},
     server::{Decision, Server, Transaction},
@@ -122,10 +123,18 @@ async fn save(
 ) -> Result<OAuthToken, Fault> {
     let layout = server.layout();
     layout.check(token)?;
+    let keys = keys(token);
+    // Where others wait for their turns it is quicker to do so, too.
+    let saving = server.saves.begin();
+    if saving.is_alone
+        && let Some(saved) = glance::save(server, &layout, decision, token, &keys).await?
+    {
+        return Ok(saved);
+    }
     let mut transaction = Transaction::begin(server, &layout).await?;
     let last_id = transaction.last_id;
     let conn = transaction.conn();
-    let candidates = candidates(conn, &layout, token).await?;
+    let candidates = candidates(conn, &layout, keys).await?;
     transaction.check()?;
     let conn = transaction.conn();
     let mut rest = Vec::new();
@@ -152,20 +161,23 @@ async fn save(
     Ok(saved)
 }
 
-/// All stored tokens that share a key with `token`, locked.
+/// The keys that `token` has.
+fn keys(token: &OAuthToken) -> Vec<(Field, Value)> {
+    let given = token.expose_columns();
+    let key = |field: Field| Some((field, value(Some(given[field as usize].as_deref()?))));
+    KEYS.into_iter().filter_map(key).collect()
+}
+
+/// All stored tokens that have one of these keys, locked.
 async fn candidates(
     conn: &mut Conn,
     layout: &Layout,
-    token: &OAuthToken,
+    keys: Vec<(Field, Value)>,
 ) -> Result<Vec<OAuthToken>, Fault> {
-    let given = token.expose_columns();
-    let present: Vec<_> =
-        KEYS.into_iter().filter(|field| given[*field as usize].is_some()).collect();
-    if present.is_empty() {
+    if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let values: Vec<Value> =
-        present.iter().map(|field| value(given[*field as usize].as_deref())).collect();
+    let (present, values): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
     let found = rows::select(conn, &layout.candidates(&present), values).await?;
     Ok(without_repeats(found, present.len() > 1))
 }
@@ -233,7 +245,7 @@ pub(crate) async fn largest_number(conn: &mut Conn, layout: &Layout) -> Result<u
 }
 
 /// The number of an id, if it is one of those that are given.
-fn given_number(id: &TokenId) -> Option<u64> {
+pub(crate) fn given_number(id: &TokenId) -> Option<u64> {
     id.number().filter(|number| *number <= MAX_ID)
 }
 

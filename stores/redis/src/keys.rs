@@ -10,6 +10,8 @@ use tokenkeep_core::{Field, OAuthToken, TokenId, matching::KEYS};
 pub(crate) struct Keys {
     /// The hash of what belongs to no token: the mark, the last id, the format.
     pub(crate) store: String,
+    /// How the keys of tokens begin; the id follows.
+    tokens: String,
     /// A key that never exists.
     pub(crate) never: String,
     /// The slot of a cluster that all keys are in.
@@ -21,9 +23,15 @@ impl Keys {
     pub(crate) fn new(prefix: &str) -> Self {
         Self {
             store: format!("{{{prefix}}}:store"),
+            tokens: format!("{{{prefix}}}:token:"),
             never: format!("{{{prefix}}}:never"),
             slot: crc16(prefix.as_bytes()) % 16_384,
         }
+    }
+
+    /// The hash of the token with this id.
+    pub(crate) fn token(&self, id: &TokenId) -> String {
+        format!("{}{id}", self.tokens)
     }
 }
 

@@ -124,6 +124,41 @@ fn row(value: Value) -> Result<Row, StoreError> {
     }
 }
 
+/// The tokens in a list of ids and hashes.
+pub(crate) fn tokens(value: Value) -> Result<Vec<OAuthToken>, StoreError> {
+    let mut tokens = Vec::new();
+    for entry in list(value)? {
+        let [id, hash] = array::<2>(entry)?;
+        let id = TokenId::new(text(id)?).map_err(StoreError::from)?;
+        tokens.extend(token(&id, hash)?);
+    }
+    Ok(tokens)
+}
+
+/// The token in a hash; `None` if there is none.
+pub(crate) fn token(id: &TokenId, hash: Value) -> Result<Option<OAuthToken>, StoreError> {
+    let flat = texts(hash).map_err(|_not_text| unreadable(id))?;
+    if flat.is_empty() {
+        return Ok(None);
+    }
+    let mut columns: [Option<String>; 10] = Default::default();
+    let mut flat = flat.into_iter();
+    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+        if let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) {
+            columns[field as usize] = Some(value);
+        }
+    }
+    of_columns(id, columns).map(Some)
+}
+
+fn of_columns(id: &TokenId, mut columns: [Option<String>; 10]) -> Result<OAuthToken, StoreError> {
+    columns[Field::Id as usize] = Some(id.to_string());
+    OAuthToken::from_columns(columns).map_err(|error| {
+        corrupt(format!("token {id} cannot be read: {}", error.field()))
+            .with_hint("delete it and log in again, or restore a backup")
+    })
+}
+
 fn unreadable(id: &TokenId) -> StoreError {
     corrupt(format!("token {id} cannot be read"))
         .with_hint("delete it and log in again, or restore a backup")
@@ -135,13 +170,8 @@ impl Row {
         if self.token.0.is_empty() {
             return Ok(None);
         }
-        let mut columns = Field::ALL.map(|field| self.token.get(field.name()).map(str::to_owned));
-        columns[Field::Id as usize] = Some(self.id.to_string());
-        let token = OAuthToken::from_columns(columns).map_err(|error| {
-            corrupt(format!("token {} cannot be read: {}", self.id, error.field()))
-                .with_hint("delete it and log in again, or restore a backup")
-        })?;
-        Ok(Some(token))
+        let columns = Field::ALL.map(|field| self.token.get(field.name()).map(str::to_owned));
+        of_columns(&self.id, columns).map(Some)
     }
 
     /// Which write left the token; empty if it is not there.

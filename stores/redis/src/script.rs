@@ -24,6 +24,7 @@ macro_rules! script {
 
 script!(OPEN = "#!lua flags=no-writes", "head", "places", "writing", "open");
 script!(LOOK = "#!lua flags=no-writes", "head", "look");
+script!(FIND = "#!lua flags=no-writes", "head", "find");
 script!(LIST = "#!lua flags=no-writes", "head", "places", "list");
 script!(MARK = "#!lua flags=no-writes", "head", "places", "mark");
 script!(COMMIT = "#!lua", "head", "places", "writing", "commit");

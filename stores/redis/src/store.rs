@@ -1,6 +1,6 @@
 //! [`RedisStore`] and the six operations of a store.
 
-use std::sync::Arc;
+use std::{ptr, sync::Arc};
 
 use async_trait::async_trait;
 use redis::Value;
@@ -18,8 +18,8 @@ use crate::{
     error::{corrupt, unexpected, unknown},
     keys::{index_name, place_of},
     link::Link,
-    rows::{Row, Seen, text},
-    script::{Call, OPEN, REMOVE},
+    rows::{Row, Seen, text, token, tokens},
+    script::{Call, FIND, OPEN, REMOVE},
 };
 
 /// Tokens in Redis: on one server, behind Sentinel, or in a Cluster.
@@ -78,16 +78,21 @@ impl TokenStore for RedisStore {
             let key = query.key();
             let name = index_name(key.field(), key.expose_value())
                 .ok_or_else(|| unsupported("this store does not know how to look for that"))?;
-            let look = Look { names: vec![name], ids: Vec::new() };
-            let tokens = self.link.look(&look, &mut self.link.limit()).await?.tokens()?;
-            Ok(matching::find_one(query, &tokens)?.cloned())
+            let call = Call::new(&FIND, vec![name]);
+            let mut tokens = tokens(self.link.read(&call, &mut self.link.limit()).await?)?;
+            let Some(meant) = matching::find_one(query, &tokens)? else { return Ok(None) };
+            let at = tokens.iter().position(|token| ptr::eq(token, meant));
+            Ok(at.map(|at| tokens.swap_remove(at)))
         };
         find.await.map_err(|error: StoreError| error.during(Operation::FindToken))
     }
 
     async fn find_token_by_id(&self, id: &TokenId) -> Result<Option<OAuthToken>, StoreError> {
-        let seen = self.link.look(&Look::at(id), &mut self.link.limit()).await;
-        seen.and_then(|seen| token_of(&seen, id))
+        let mut ask = redis::cmd("HGETALL");
+        ask.arg(self.link.keys.token(id));
+        let found = self.link.ask(&ask, &mut self.link.limit()).await;
+        found
+            .and_then(|found| token(id, found))
             .map_err(|error| error.during(Operation::FindTokenById))
     }
 

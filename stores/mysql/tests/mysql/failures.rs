@@ -109,6 +109,8 @@ async fn connections_that_the_server_ended(database: Database) {
 
 async fn a_server_that_becomes_read_only(address: tokenkeep_servers::Address) {
     let database = Database::new(&address).await;
+    // Makes the tables, for which half a second may not be enough.
+    drop(database.open().await);
     let store = database.config().timeout(Duration::from_millis(500)).open().await.unwrap();
     let alice = store.save_token(&token("alice")).await.unwrap();
     let mut root = admin(&address).await;

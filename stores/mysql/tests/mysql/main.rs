@@ -4,6 +4,7 @@
 
 mod failures;
 mod galera;
+mod glance;
 mod processes;
 mod sdk;
 mod support;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let trials = sdk::add(trials);
     let trials = failures::add(trials);
     let trials = wire::add(trials);
+    let trials = glance::add(trials);
     let trials = tls::add(trials);
     let trials = processes::add(trials);
     galera::add(trials).run()
