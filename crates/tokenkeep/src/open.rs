@@ -156,12 +156,13 @@ impl StoreUrl {
         .map_err(|error: StoreError| error.during(Operation::Open))
     }
 
-    /// Opens the store to read from it. A file or database that is not there is an error and is not
-    /// made; a SQLite database is opened read-only.
+    /// Opens the store to read from it. A file, a database or a MySQL table that is not there is an
+    /// error and is not made; a SQLite database and a MySQL table are opened read-only, and nothing
+    /// is made beside them.
     ///
     /// # Errors
     ///
-    /// Unavailable if there is no such file; otherwise those of [`open`](Self::open).
+    /// Unavailable if there is no such file or table; otherwise those of [`open`](Self::open).
     pub async fn open_to_read(&self) -> Result<OpenedStore, StoreError> {
         if let Self::Sqlite(path) | Self::File { path, .. } = self
             && !path.exists()
@@ -176,7 +177,29 @@ impl StoreUrl {
             let opened = SqliteConfig::new(path).read_only(true).open();
             return opened.map(Arc::new).map(OpenedStore::Sqlite);
         }
+        #[cfg(feature = "mysql")]
+        if let Self::Mysql(url) = self {
+            let config = MysqlConfig::from_url(url.expose_url())?;
+            let opened = config.read_only(true).open().await;
+            return opened.map(Arc::new).map(OpenedStore::Mysql);
+        }
         self.open().await
+    }
+
+    /// Whether there is anything at this place yet: a file, a MySQL table. Other stores are there
+    /// as soon as they can be reached. Nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// What keeps a server from answering.
+    #[cfg_attr(not(feature = "mysql"), expect(clippy::unused_async, reason = "a server is asked"))]
+    pub async fn is_there(&self) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(path) | Self::File { path, .. } => Ok(path.exists()),
+            #[cfg(feature = "mysql")]
+            Self::Mysql(url) => MysqlConfig::from_url(url.expose_url())?.is_there().await,
+            _ => Ok(true),
+        }
     }
 
     /// Whether a store that reads its URL itself can; true of all others, and where it is left out.

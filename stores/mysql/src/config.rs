@@ -10,7 +10,7 @@ use std::{
 use secrecy::SecretString;
 use tokenkeep_core::{Clock, Operation, StoreError, StoreErrorKind, SystemClock};
 
-use crate::{MysqlStore, address};
+use crate::{MysqlStore, address, connect, error::Fault, schema};
 
 /// What a [`MysqlStore`] is opened with. Unless said otherwise it is what the official SDKs
 /// connect to: database `zohooauth` and table `oauthtoken` on `localhost:3306`, as `root` without
@@ -47,6 +47,7 @@ pub struct MysqlConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) timeout: Duration,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) read_only: bool,
 }
 
 /// How a connection is secured.
@@ -105,6 +106,7 @@ impl MysqlConfig {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(10),
             clock: Arc::new(SystemClock),
+            read_only: false,
         }
     }
 
@@ -121,6 +123,13 @@ impl MysqlConfig {
     /// Invalid if it is no such URL, or the password cannot be read from where it says.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         address::parse(url).map_err(|error| error.during(Operation::Open))
+    }
+
+    /// Whether the store is only read: its tables are taken as they are. Nothing is made, so that
+    /// the token table has to be there, and what would write is refused.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
     }
 
     /// The name or address of the server's host.
@@ -221,6 +230,23 @@ impl MysqlConfig {
     pub async fn open(self) -> Result<MysqlStore, StoreError> {
         self.check().map_err(|error| error.during(Operation::Open))?;
         MysqlStore::with(self).await
+    }
+
+    /// Whether the token table is there. Connects for it; nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// Those of connecting, as [`open`](Self::open) has them.
+    pub async fn is_there(&self) -> Result<bool, StoreError> {
+        let look = async {
+            self.check()?;
+            let mut first = connect::first(self).await.map_err(Fault::into_error)?;
+            let there = schema::is_there(&mut first.conn, &self.table).await;
+            // How this one ends is no matter.
+            let _ended = first.conn.disconnect().await;
+            there.map_err(Fault::into_error)
+        };
+        look.await.map_err(|error: StoreError| error.during(Operation::Open))
     }
 
     fn check(&self) -> Result<(), StoreError> {

@@ -11,6 +11,8 @@ pub(crate) struct Layout {
     pub(crate) generation: Generation,
     /// Whether our tables are there.
     pub(crate) has_side: bool,
+    /// Whether the store is only read.
+    pub(crate) read_only: bool,
     /// Whether the table might keep another value than it was given, so that what is written is
     /// read back: it has triggers, or columns of other types than the official ones.
     pub(crate) reads_back: bool,
@@ -152,6 +154,7 @@ impl Layout {
             side,
             generation,
             has_side,
+            read_only: false,
             reads_back: false,
             missing_indices: Vec::new(),
             columns,
@@ -178,6 +181,13 @@ impl Layout {
                 format!("table {} is of the {}, and only read", self.table, self.generation.name()),
             )
             .with_hint("tokenkeep migrate, from this table to another one"));
+        }
+        if self.read_only {
+            return Err(StoreError::new(
+                StoreErrorKind::PermissionDenied,
+                "the store was opened read-only",
+            )
+            .with_hint("open it for writing"));
         }
         if !self.has_side {
             return Err(StoreError::new(

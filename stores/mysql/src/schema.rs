@@ -1,9 +1,10 @@
 //! Checks the token table, makes what is missing, and finds out how it is laid out.
 
 use mysql_async::{Conn, Row, prelude::Queryable};
-use tokenkeep_core::{Field, StoreError, StoreErrorKind};
+use tokenkeep_core::{Field, Outcome, StoreError, StoreErrorKind};
 
 use crate::{
+    MysqlConfig,
     error::{Fault, forbids_writing, is_made_already},
     layout::{
         Column, Generation, Layout, Limit, VERSION, create_side_tables, create_token_table,
@@ -13,8 +14,12 @@ use crate::{
 };
 
 /// The layout of the tables in this database, made or completed first as far as this user may.
-pub(crate) async fn prepare(conn: &mut Conn, table: &str) -> Result<Layout, Fault> {
+pub(crate) async fn prepare(conn: &mut Conn, config: &MysqlConfig) -> Result<Layout, Fault> {
+    let table = &*config.table;
     let mut found = Found::read(conn, table).await?;
+    if config.read_only {
+        return found.as_it_is(table).map_err(Fault::from);
+    }
     if found.columns.is_empty() {
         conn.query_drop(create_token_table(table)).await?;
         found = Found::read(conn, table).await?;
@@ -108,6 +113,11 @@ async fn check_meta(conn: &mut Conn, layout: &Layout) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether the token table is there.
+pub(crate) async fn is_there(conn: &mut Conn, table: &str) -> Result<bool, Fault> {
+    Ok(!Found::read(conn, table).await?.columns.is_empty())
+}
+
 /// What there is of a token table.
 struct Found {
     engine: Option<String>,
@@ -133,6 +143,27 @@ struct FoundColumn {
 }
 
 impl Found {
+    /// The layout of a store that is only read.
+    fn as_it_is(&self, table: &str) -> Result<Layout, StoreError> {
+        if self.columns.is_empty() {
+            let message = format!("the database has no table {table}");
+            return Err(StoreError::new(StoreErrorKind::Unavailable, message)
+                .with_outcome(Outcome::Final)
+                .with_hint("correct the names of the database and the table"));
+        }
+        let (generation, columns) = self.columns(table)?;
+        let has_side = self.has_side && generation == Generation::Current;
+        let mut layout = Layout::new(table, generation, columns, has_side);
+        layout.read_only = true;
+        for (name, _) in layout.indices() {
+            let column = &layout.columns[field_of(&name) as usize];
+            if !self.is_indexed(column.name) {
+                layout.missing_indices.push(column.name.to_owned());
+            }
+        }
+        Ok(layout)
+    }
+
     async fn read(conn: &mut Conn, table: &str) -> Result<Self, Fault> {
         let kind: Option<(String, Option<String>)> = conn
             .exec_first(

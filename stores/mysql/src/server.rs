@@ -74,7 +74,7 @@ impl Server {
             let first = connect::first(&config).await?;
             let mut conn = first.conn;
             let layout = loop {
-                match schema::prepare(&mut conn, &config.table).await {
+                match schema::prepare(&mut conn, &config).await {
                     Ok(layout) => break layout,
                     // Another process makes the tables at the same time.
                     Err(Fault::Passing(error)) => tracing::debug!(%error, "preparing again"),
@@ -126,7 +126,7 @@ impl Server {
     async fn look_again(&self) -> Result<(), Fault> {
         tracing::warn!(table = %self.config.table, "the tables have changed: looking again");
         let mut conn = self.connection().await?;
-        let layout = schema::prepare(&mut conn, &self.config.table).await?;
+        let layout = schema::prepare(&mut conn, &self.config).await?;
         *self.layout.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layout);
         Ok(())
     }

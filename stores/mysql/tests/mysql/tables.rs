@@ -30,6 +30,7 @@ pub(crate) fn add(trials: Trials) -> Trials {
         further_columns_are_kept,
         tables_of_another_shape_are_refused,
         tables_of_old_sdks_are_read_and_not_written,
+        what_is_opened_to_read_is_taken_as_it_is,
         empty_text_and_strange_expiries_are_absent_and_stay,
         another_table_has_its_own_state,
         an_id_that_an_sdk_used_again_inherits_nothing,
@@ -283,6 +284,58 @@ async fn tables_of_old_sdks_are_read_and_not_written(database: Database) {
         assert!(ours.is_empty(), "{ours:?}");
         database.run(format!("drop table {table}")).await;
     }
+}
+
+async fn what_is_opened_to_read_is_taken_as_it_is(database: Database) {
+    let config = || database.config().read_only(true);
+    let error = config().open().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(error.to_string().contains("no table oauthtoken"), "{error}");
+    assert!(!config().is_there().await.unwrap());
+    database.run(OFFICIAL).await;
+    assert!(config().is_there().await.unwrap());
+    database
+        .run("insert into oauthtoken (id, user_name, refresh_token) values ('3', 'a', 'test-r')")
+        .await;
+    let described = async || -> Vec<(String, String)> {
+        let mut all = database.select("show create table oauthtoken").await;
+        all.extend(
+            database
+                .select(
+                    "select table_name, 'a table' from information_schema.tables \
+             where table_schema = database()",
+                )
+                .await,
+        );
+        all
+    };
+    let before = described().await;
+    let store = config().open().await.unwrap();
+    let found = store.find_token(&user("a")).await.unwrap().unwrap();
+    let id = found.id().unwrap();
+    assert_eq!(store.read_entries(None, 10).await.unwrap().entries.len(), 1);
+    assert_eq!(store.page(None, 10).await.unwrap().tokens.len(), 1);
+    assert_eq!(store.state(id).await.unwrap(), None);
+    let ttl = Duration::from_secs(1);
+    for error in [
+        store.save_token(&token("bob")).await.unwrap_err(),
+        store.delete_token(id).await.unwrap_err(),
+        store.delete_tokens().await.unwrap_err(),
+        store.replace_token(&found, &token("alice"), None).await.unwrap_err(),
+        store.try_lease(id, "test-holder", ttl).await.unwrap_err(),
+        store.replace_state(id, None, &TokenState::default()).await.unwrap_err(),
+        store.save_entries(&[]).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::PermissionDenied, "{error:?}");
+    }
+    assert_eq!(described().await, before);
+    // Also of a table that has ours beside it.
+    let writing = database.open().await;
+    let state = TokenState::default();
+    writing.replace_state(id, None, &state).await.unwrap();
+    let store = config().open().await.unwrap();
+    assert_eq!(store.state(id).await.unwrap(), Some(state));
+    assert!(store.save_token(&token("bob")).await.is_err());
 }
 
 async fn empty_text_and_strange_expiries_are_absent_and_stay(database: Database) {
