@@ -1,6 +1,12 @@
 //! `tokenkeep migrate`
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -19,7 +25,7 @@ the end the target is read back and has to hold exactly what it held and what wa
 If it is stopped, or killed, run the same command again: it finishes, and makes nothing twice.
 
   - Ids are kept. Where an id is another token's in the target, or the target cannot hold it, the
-    token gets a new one; both are printed.
+    token gets a new one; both are printed, and `--id-map FILE` writes all of them to a file.
   - A token that the target has already is left alone; what is absent there is filled in. If its
     values differ, it is a conflict, and the target's stay: --overwrite takes the source's.
   - Rows that are one token (one user, client and API domain; the SDKs leave such) become one: in
@@ -34,10 +40,13 @@ With `--format json` it prints one object: dry_run, read, moved, updated, unchan
 with into and from), renamed (from and to), conflicts (from and to), refused (id and error), damage,
 target_damage, states_left, verified (true, false; null in a dry run).
 
+What the official SDKs left is read as it is: their token files (of 9 and 10 columns, of every
+language), the SQLite database of the article, and MySQL tables of the v8, v2 and v1 SDKs.
+
 Examples:
   tokenkeep migrate --from file:sdk_tokens.txt --to sqlite:tokens.db --dry-run
   tokenkeep migrate --from sqlite:zohooauth.db --to 'postgres://app@db/tokens?password-env=PGPASS'
-  tokenkeep migrate --from mysql://root@localhost/zohooauth --to file:t.csv --page-size 50000
+  tokenkeep migrate --from mysql://root@localhost/zohooauth --to sqlite:t.db --id-map ids.csv
   tokenkeep migrate --from keyring:my-program --to vault+https://vault:8200/secret/tokens";
 
 /// Moves all tokens from one store to another
@@ -56,10 +65,13 @@ pub(crate) struct Args {
     /// Let the source's values replace those in the target that differ
     #[arg(long)]
     overwrite: bool,
-    /// How many tokens are read and saved at once. A token file is written anew for each page
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    /// Write the ids that could not be kept to this file: CSV, `from,to`
+    #[arg(long, value_name = "FILE")]
+    id_map: Option<PathBuf>,
+    /// How many tokens are read and saved at once; if not given, what suits the target
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
-    page_size: usize,
+    page_size: Option<usize>,
 }
 
 /// What is printed as JSON.
@@ -135,23 +147,32 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if from == to {
         return Err(Failure::usage("`--from` and `--to` are the same store"));
     }
+    if let Some(path) = &args.id_map {
+        // Now, and not when everything is done, if it cannot be.
+        id_map(path, false).map_err(|error| map_failed(path, &error))?;
+    }
     let source = from.open_to_read().await?.into_bulk_store();
     // A dry run makes nothing; of a target that is not there it knows that it is empty.
     let target = match args.dry_run {
-        true if is_missing(&to) => StoreUrl::List.open().await?,
+        true if !to.is_there().await? => StoreUrl::List.open().await?,
         true => to.open_to_read().await?,
         false => to.open().await?,
     };
     let target = target.into_bulk_store();
     let bars = Bars::default();
-    let migration = Migration::new(&*source, &*target)
+    let mut migration = Migration::new(&*source, &*target)
         .dry_run(args.dry_run)
         .overwrite(args.overwrite)
-        .page_size(args.page_size)
         .on_progress(|progress| bars.show(progress));
+    if let Some(tokens) = args.page_size {
+        migration = migration.page_size(tokens);
+    }
     let report = migration.run().await;
     bars.clear();
     let report = report.map_err(stopped)?;
+    if let Some(path) = &args.id_map {
+        write_ids(path, &report)?;
+    }
     context.printer.result(&Moved::from(&report), |_| table(&report))?;
     note(&report, context);
     verdict(&report)
@@ -170,8 +191,26 @@ fn url(flag: &str, text: &str) -> Result<StoreUrl, Failure> {
     Ok(url)
 }
 
-fn is_missing(url: &StoreUrl) -> bool {
-    matches!(url, StoreUrl::Sqlite(path) | StoreUrl::File { path, .. } if !path.exists())
+/// The file for the ids; what is in it stays, unless it is `emptied`.
+fn id_map(path: &Path, emptied: bool) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(emptied).open(path)
+}
+
+fn write_ids(path: &Path, report: &Report) -> Result<(), Failure> {
+    let write = || {
+        let mut map = csv::Writer::from_writer(id_map(path, true)?);
+        map.write_record(["from", "to"])?;
+        for renamed in &report.renamed {
+            let to = renamed.to.as_ref().map_or("", |to| to.as_str());
+            map.write_record([renamed.from.as_str(), to])?;
+        }
+        map.flush()
+    };
+    write().map_err(|error: io::Error| map_failed(path, &error))
+}
+
+fn map_failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("--id-map {}: {error}", path.display()))
 }
 
 fn stopped(error: MigrationError) -> Failure {
@@ -249,6 +288,9 @@ const LISTED: usize = 10;
 
 fn note(report: &Report, context: &Context) {
     let printer = &context.printer;
+    if report.read == 0 && report.damage.is_empty() {
+        printer.note("the source holds no tokens; see whether it is the one that is meant");
+    }
     let list = |what: &str, lines: Vec<String>| {
         for line in lines.iter().take(LISTED) {
             printer.note(&format!("{what}: {line}"));

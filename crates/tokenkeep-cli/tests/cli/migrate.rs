@@ -165,6 +165,32 @@ fn stores_that_cannot_be_meant_are_refused() {
     }
 }
 
+#[test]
+fn ids_that_could_not_be_kept_are_in_a_file_that_was_asked_for() {
+    let home = Home::with_store("sqlite:DIR/from.db");
+    home.import(&(line("alice@example.com") + &line("bob@example.com")));
+    home.run_stdin(&["--store", "sqlite:to.db", "import", "-"], &line("carol@example.com")).ok();
+    for to in ["", "3"] {
+        let more = if to.is_empty() { ["--dry-run"].as_slice() } else { &[] };
+        let more = [more, &["--id-map", "ids.csv"]].concat();
+        migrate(&home, "sqlite:from.db", "sqlite:to.db", &more).ok();
+        let map = fs::read_to_string(home.path().join("ids.csv")).unwrap();
+        assert_eq!(map, format!("from,to\n1,{to}\n"));
+    }
+    let wrong = ["--id-map", "missing/ids.csv"];
+    migrate(&home, "sqlite:from.db", "sqlite:other.db", &wrong).fails(1);
+    assert!(!home.path().join("other.db").exists(), "it was begun");
+}
+
+#[test]
+fn an_empty_source_is_said() {
+    let home = Home::with_store("sqlite:DIR/from.db");
+    home.run(&["list"]).ok();
+    home.run(&["migrate", "--from", "sqlite:from.db", "--to", "sqlite:to.db"])
+        .ok()
+        .says("the source holds no tokens");
+}
+
 /// Killed at moments that are spread over its run, and run again.
 #[cfg(unix)]
 #[test]
@@ -176,14 +202,15 @@ fn a_migration_that_is_killed_is_finished_by_the_same_command() {
     home.import(&lines);
     let expected = held(&home, "sqlite:from.db");
     let mut killed = 0;
-    for round in 0..20_usize {
+    let rounds: usize = if std::env::var_os("TOKENKEEP_SOAK").is_some() { 200 } else { 20 };
+    for round in 0..rounds {
         let to = format!("sqlite:to{round}.db");
         let arguments = ["migrate", "--from", "sqlite:from.db", "--to", &to, "--page-size", "50"];
         let mut child =
             home.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // When so many are there; the last rounds while it reads back.
         let database = home.path().join(format!("to{round}.db"));
-        let wanted = TOKENS * round / 18;
+        let wanted = TOKENS * round / (rounds * 9 / 10);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
         loop {
             let there = rusqlite::Connection::open_with_flags(
@@ -206,5 +233,5 @@ fn a_migration_that_is_killed_is_finished_by_the_same_command() {
         assert_eq!((moved_now + unchanged, &moved["verified"]), (TOKENS as u64, &json!(true)));
         assert_eq!(held(&home, &to), expected);
     }
-    assert!(killed >= 15, "only {killed} of 20 were killed in time");
+    assert!(killed >= rounds * 3 / 4, "only {killed} of {rounds} were killed in time");
 }
