@@ -18,6 +18,7 @@ mod look;
 mod migrate;
 mod mysql;
 mod options;
+mod pairs;
 mod peer;
 mod postgres;
 mod provider;
@@ -116,6 +117,8 @@ fn run(options: &Options) -> Result<()> {
         if options.does(Part::Migrate) {
             eprintln!("migration, {MIGRATED} tokens");
             migrate::measure(MIGRATED, &mut report).await?;
+            eprintln!("migration from each store to each other");
+            pairs::measure(options.quick, &mut report).await?;
         }
         anyhow::Ok(())
     })?;
@@ -124,6 +127,7 @@ fn run(options: &Options) -> Result<()> {
         peer::measure(options, &mut report)?;
     }
     print!("{}", report.table());
+    print!("{}", report.matrix());
     print!("{}", report.targets());
     println!(
         "\nAt most {} different users were asked for at each size. With all of them (--users), finds \

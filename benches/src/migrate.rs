@@ -10,22 +10,23 @@ use tokenkeep_store_sqlite::{SqliteConfig, SqliteStore};
 
 use crate::{
     report::Report,
-    sqlite::{COLUMNS, columns, fill, limit},
+    sqlite::{COLUMNS, columns, fill_with, limit},
     timer::{Medians, median, now, per_call},
+    tokens,
 };
 
 /// How often each is done, in turn.
 const ROUNDS: usize = 3;
 /// How many rows are in a transaction of the copy: as many as a migration saves at once.
-const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = 5_000;
 
-/// Ours reads both twice, merges what is there twice, and reads back what it wrote; the limit reads
-/// rows and writes them, with the same indices and as durably.
+/// Ours reads the source twice, merges what is there twice, and reads back what it wrote; the limit
+/// reads rows and writes them, with the same indices and as durably.
 pub(crate) async fn measure(count: usize, report: &mut Report) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let source = directory.path().join("source.db");
     drop(SqliteStore::open(&source)?);
-    fill(&source, count)?;
+    fill_with(&source, count, tokens::random)?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(migrated(&source, count).await?);

@@ -37,7 +37,20 @@ pub(crate) enum Unit {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Row>);
+pub(crate) struct Report {
+    rows: Vec<Row>,
+    pairs: Vec<Pair>,
+}
+
+/// Tokens that were moved from one store to another.
+#[derive(Debug)]
+struct Pair {
+    from: &'static str,
+    to: &'static str,
+    count: usize,
+    /// How many a second.
+    rate: f64,
+}
 
 impl Row {
     /// What there is no limit of has none.
@@ -67,7 +80,7 @@ impl Report {
         count: usize,
         medians: Medians,
     ) {
-        self.0.push(Row { name, store, count, unit, medians, peer: None });
+        self.rows.push(Row { name, store, count, unit, medians, peer: None });
     }
 
     /// Puts a peer's figure beside ours, where we have one.
@@ -80,7 +93,7 @@ impl Report {
         figure: f64,
     ) {
         if let Some(row) = self
-            .0
+            .rows
             .iter_mut()
             .find(|row| row.name == name && row.store == store && row.count == count)
         {
@@ -88,9 +101,51 @@ impl Report {
         }
     }
 
+    /// How many tokens a second went from one store to another.
+    pub(crate) fn add_pair(
+        &mut self,
+        from: &'static str,
+        to: &'static str,
+        count: usize,
+        rate: f64,
+    ) {
+        self.pairs.push(Pair { from, to, count, rate });
+    }
+
+    /// Tokens a second from each store (a line) to each other (a column).
+    pub(crate) fn matrix(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for pair in &self.pairs {
+            if !names.contains(&pair.from) {
+                names.push(pair.from);
+            }
+        }
+        let mut text = String::new();
+        if names.is_empty() {
+            return text;
+        }
+        text.push_str(
+            "\ntokens a second moved from a store (line) to another (column), verified\n",
+        );
+        push(&mut text, format_args!("{:<10}", ""));
+        for name in &names {
+            push(&mut text, format_args!("{name:>10}"));
+        }
+        for from in &names {
+            push(&mut text, format_args!("\n{from:<10}"));
+            for to in &names {
+                let pair = self.pairs.iter().find(|pair| pair.from == *from && pair.to == *to);
+                let rate = pair.map_or_else(|| "-".to_owned(), |pair| format!("{:.0}", pair.rate));
+                push(&mut text, format_args!("{rate:>10}"));
+            }
+        }
+        text.push('\n');
+        text
+    }
+
     fn ours(&self, name: &str, store: &str, count: usize) -> Option<Medians> {
         let row = self
-            .0
+            .rows
             .iter()
             .find(|row| row.name == name && row.store == store && row.count == count)?;
         Some(row.medians)
@@ -101,7 +156,7 @@ impl Report {
             "\n{:<16}{:<8}{:>8}{:>12}{:>12}{:>9}{:>12}{:>9}\n",
             "operation", "store", "count", "ours", "limit", "x limit", "peer", "x ours"
         );
-        for row in &self.0 {
+        for row in &self.rows {
             let (peer, of_ours) = row.peer.as_ref().map_or_else(
                 || ("-".to_owned(), "-".to_owned()),
                 |(_, figure)| (row.unit.show(*figure), times(*figure, row.medians.ours, 1)),
@@ -122,7 +177,7 @@ impl Report {
             );
         }
         let mut peers: BTreeMap<(&str, &String), BTreeSet<&str>> = BTreeMap::new();
-        for row in &self.0 {
+        for row in &self.rows {
             if let Some((peer, _)) = &row.peer {
                 peers.entry((row.store, peer)).or_default().insert(row.name);
             }
@@ -227,8 +282,8 @@ impl Report {
     /// `_operations` in the place of `_ns` for what is not a time.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let round = |figure: f64| (figure * 10.0).round() / 10.0;
-        let rows: Vec<_> = self
-            .0
+        let mut rows: Vec<_> = self
+            .rows
             .iter()
             .map(|row| {
                 let unit = row.unit.name();
@@ -243,6 +298,15 @@ impl Report {
                 })
             })
             .collect();
+        rows.extend(self.pairs.iter().map(|pair| {
+            json!({
+                "name": "migrate_pair",
+                "from": pair.from,
+                "to": pair.to,
+                "count": pair.count,
+                "ours_tokens_per_second": round(pair.rate),
+            })
+        }));
         if let Some(above) = path.parent() {
             fs::create_dir_all(above)?;
         }

@@ -194,13 +194,18 @@ fn schema_of(path: &Path) -> Result<String> {
 
 /// Puts in `count` tokens by bare inserts, as an official SDK would.
 pub(crate) fn fill(path: &Path, count: usize) -> Result<()> {
+    fill_with(path, count, |number| tokens::columns(number, 0))
+}
+
+/// The same with these rows.
+pub(crate) fn fill_with(path: &Path, count: usize, row: fn(usize) -> [String; 10]) -> Result<()> {
     let mut connection = Connection::open(path)?;
     let transaction = connection.transaction()?;
     {
         let sql = format!("insert into oauthtoken ({COLUMNS}) values (?,?,?,?,?,?,?,?,?,?)");
         let mut insert = transaction.prepare(&sql)?;
         for number in 1..=count {
-            insert.execute(params_from_iter(&tokens::columns(number, 0)))?;
+            insert.execute(params_from_iter(&row(number)))?;
         }
     }
     transaction.commit()?;

@@ -19,6 +19,27 @@ pub(crate) fn columns(number: usize, round: usize) -> [String; 10] {
     ]
 }
 
+/// The same of a token whose secrets stand in no order, as Zoho's do: indices of them grow in all
+/// places.
+pub(crate) fn random(number: usize) -> [String; 10] {
+    let mut seed = number as u64;
+    let mut secret = |kind: &str| {
+        let mut digits = || {
+            // SplitMix64.
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        format!("1000.{:016x}{:016x}.test-{kind}-{:016x}", digits(), digits(), digits())
+    };
+    let mut columns = columns(number, 0);
+    columns[4] = secret("refresh");
+    columns[5] = secret("access");
+    columns[6] = secret("grant");
+    columns
+}
+
 /// The user whose token has this id.
 pub(crate) fn user(number: usize) -> String {
     format!("user{number}@example.com")

@@ -7,8 +7,12 @@ use crate::{process, python};
 /// Runs the benchmarks with `options`, which are theirs.
 pub(crate) fn run(options: &[String]) -> Result<()> {
     let summary = process::target("bench/summary.json");
-    let mut command = process::cargo(["run", "--release", "--package", "tokenkeep-benches", "--"]);
-    command.arg("--summary").arg(&summary).args(options);
+    let mut command = process::cargo(["run", "--release", "--package", "tokenkeep-benches"]);
+    // They take long to build, and only a migration needs them.
+    if options.iter().any(|option| option == "migrate") {
+        command.args(["--features", "slow-stores"]);
+    }
+    command.arg("--").arg("--summary").arg(&summary).args(options);
     if !options.iter().any(|option| option == "--no-peer" || option == "--help") {
         match python::environment() {
             Ok(interpreter) => {
