@@ -68,7 +68,7 @@ pub(crate) struct Args {
     /// Write the ids that could not be kept to this file: CSV, `from,to`
     #[arg(long, value_name = "FILE")]
     id_map: Option<PathBuf>,
-    /// How many tokens are read and saved at once; if not given, what suits the target
+    /// How many tokens are read and saved at once [default: what suits the target]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     page_size: Option<usize>,
