@@ -130,7 +130,7 @@ pub trait BulkStore: TokenStore {
     ///
     /// # Errors
     ///
-    /// What keeps the store from saving any of them.
+    /// What keeps the store from saving any of them: Full if it does not take as many.
     async fn save_entries(
         &self,
         entries: &[Entry],

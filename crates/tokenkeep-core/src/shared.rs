@@ -142,7 +142,8 @@ pub trait SharedStore: Send + Sync {
     /// and after a change none comes again that was there before.
     ///
     /// A change is seen if it was complete before this was called, whoever made it: another
-    /// process, an official SDK, this store itself.
+    /// process, an official SDK, this store itself. A store that cannot tell cheaply gives another
+    /// mark each time, none of them twice: who asks reads then.
     ///
     /// # Errors
     ///

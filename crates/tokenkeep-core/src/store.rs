@@ -50,7 +50,8 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Invalid, ambiguous or conflict if the token cannot be saved as given (see
-    /// [`plan_save`](crate::matching::plan_save)); otherwise what keeps the store from saving.
+    /// [`plan_save`](crate::matching::plan_save)), full if the store takes no more tokens; otherwise
+    /// what keeps the store from saving.
     async fn save_token(&self, token: &OAuthToken) -> Result<OAuthToken, StoreError>;
 
     /// All tokens, in the order of their ids.

@@ -5,8 +5,12 @@ mod support;
 
 use std::sync::Arc;
 
-use support::broken::{BrokenStores, Fault};
-use tokenkeep_testkit::conformance::run_cases;
+use support::{
+    broken::{BrokenStores, Fault},
+    claiming::Claiming,
+};
+use tokenkeep_core::Field;
+use tokenkeep_testkit::conformance::{Capabilities, run_cases};
 
 /// How often a case may miss a fault that only shows when threads happen to meet. On an idle
 /// machine it misses about one time in ten.
@@ -32,6 +36,30 @@ fn without_a_fault_all_cases_pass() {
     for verdict in run_cases(Arc::new(BrokenStores(None)), |_case| true) {
         if let Err(failure) = verdict.result {
             panic!("{}: {failure}", verdict.case.name);
+        }
+    }
+}
+
+/// A fixture cannot excuse its store from what the store does.
+#[test]
+fn what_a_fixture_says_of_its_store_has_to_be_so() {
+    let sound = Capabilities::new().shared().bulk_store().bulk(200, 200);
+    for (capabilities, caught_by) in [
+        (sound.marks_differ(), "the_mark_stays_while_nothing_changes"),
+        (
+            sound.refusing(|field, value| field == Field::Id && value.starts_with("crm")),
+            "a_text_id_is_kept_and_the_next_is_a_number",
+        ),
+        (
+            sound.refusing(|field, value| field == Field::Id && value.len() > 20),
+            "an_absurd_number_given_by_the_caller_does_not_end_the_ids",
+        ),
+        (sound.most(10), "many_entries_are_saved_and_read"),
+    ] {
+        for (capabilities, passes) in [(sound, true), (capabilities, false)] {
+            let verdicts = run_cases(Arc::new(Claiming(capabilities)), |c| c.name == caught_by);
+            assert_eq!(verdicts.len(), 1, "there is no case {caught_by}");
+            assert_eq!(verdicts[0].result.is_ok(), passes, "{caught_by}");
         }
     }
 }

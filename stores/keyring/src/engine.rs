@@ -23,6 +23,10 @@ const INDEX: &str = "index";
 /// How the names of the entries with tokens begin.
 const TOKEN: &str = "token ";
 
+/// The most tokens: the daemon writes its whole file at each change of an entry, so that each one
+/// makes all changes slower, those of other programs too.
+const MOST: usize = 500;
+
 /// What all clones of a store share.
 pub(crate) struct Engine {
     secrets: Secrets,
@@ -148,6 +152,9 @@ impl Engine {
             let mut draft = catalog.draft(tokens.into_iter().collect::<Result<Vec<_>, _>>()?)?;
             let answer = plan(&mut draft)?;
             if let Some(changes) = draft.finish(&random()?) {
+                if changes.catalog.len() > catalog.len().max(MOST) {
+                    return Err(full());
+                }
                 engine.carry_out(&catalog, changes)?;
             }
             Ok(answer)
@@ -240,6 +247,12 @@ fn not_applied(error: StoreError) -> StoreError {
         return error.with_outcome(Outcome::NotApplied);
     }
     error
+}
+
+fn full() -> StoreError {
+    let message = format!("the keyring store takes at most {MOST} tokens");
+    StoreError::new(StoreErrorKind::Full, message)
+        .with_hint("keep so many in a file or a database: sqlite:PATH, say")
 }
 
 /// The entry of a secret that the catalog names.

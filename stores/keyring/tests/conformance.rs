@@ -59,7 +59,8 @@ impl Fixture for Keyring {
 
     fn capabilities(&self) -> Capabilities {
         // Text on the bus cannot have a NUL, but values are in secrets, which are bytes.
-        Capabilities::new().persistent().processes().shared().bulk_store().bulk(60, 60)
+        let capabilities = Capabilities::new().persistent().processes().shared().bulk_store();
+        capabilities.bulk(60, 60).most(500)
     }
 
     async fn open_address(

@@ -103,11 +103,14 @@ pub struct Capabilities {
     pub shared: bool,
     /// The tokens can be moved many at a time; needs [`Space::open_bulk`].
     pub bulk_store: bool,
-    /// Each change mark is another one, because the store cannot see cheaply what others write.
+    /// Each [change mark](tokenkeep_core::SharedStore::change_mark) is another one, because the
+    /// store cannot see cheaply what others write. Each has to be, then.
     pub marks_differ: bool,
-    /// Which values the store may refuse because its format cannot hold them. Any other refusal is
-    /// a failure.
+    /// Which values the store may refuse because its format cannot hold them; an id among them has
+    /// to be refused. Any other refusal is a failure.
     pub refuses: fn(Field, &str) -> bool,
+    /// The most tokens that the store takes. One more has to be refused as Full.
+    pub most: Option<usize>,
     /// How many tokens the case with many tokens loads.
     pub bulk_tokens: usize,
     /// How many of these the case saves one by one, where the rest can be
@@ -126,6 +129,7 @@ impl Capabilities {
             bulk_store: false,
             marks_differ: false,
             refuses: |_field, _value| false,
+            most: None,
             bulk_tokens: 10_000,
             bulk_saves: 10_000,
         }
@@ -159,6 +163,12 @@ impl Capabilities {
     #[must_use]
     pub const fn marks_differ(self) -> Self {
         Self { marks_differ: true, ..self }
+    }
+
+    /// The store takes no more tokens than these.
+    #[must_use]
+    pub const fn most(self, most: usize) -> Self {
+        Self { most: Some(most), ..self }
     }
 
     /// The store may refuse these values.

@@ -1,1 +1,2 @@
 pub(crate) mod broken;
+pub(crate) mod claiming;

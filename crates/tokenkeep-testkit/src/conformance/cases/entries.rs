@@ -200,8 +200,15 @@ async fn entries_that_nobody_changes_are_on_one_page_exactly(cx: &Context) -> Ca
 }
 
 async fn many_entries_are_saved_and_read(cx: &Context) -> CaseResult {
-    let many = cx.capabilities().bulk_tokens.min(3_000);
+    const MANY: usize = 3_000;
+    let many = MANY.min(cx.capabilities().most.unwrap_or(MANY));
     let store = cx.open_bulk().await?;
+    if many < MANY {
+        let entries = (0..=many).map(|number| Ok(Entry::new(user(number)?)));
+        let entries = entries.collect::<Result<Vec<_>, Failure>>()?;
+        refused(store.save_entries(&entries).await, StoreErrorKind::Full, "saving too many")?;
+        check_holds(&*store, &[]).await?;
+    }
     let tokens = (0..many).map(user).collect::<Result<Vec<_>, _>>()?;
     for (number, answer) in save(&*store, tokens).await?.into_iter().enumerate() {
         check_same(
@@ -215,6 +222,25 @@ async fn many_entries_are_saved_and_read(cx: &Context) -> CaseResult {
     for (number, entry) in entries.into_iter().enumerate() {
         check_same("an entry", &entry.token.without_id(), &user(number)?)?;
     }
+    if many < MANY {
+        one_more_is_refused(&*store, many).await?;
+    }
+    Ok(())
+}
+
+/// The store holds as many tokens as it takes.
+async fn one_more_is_refused(store: &dyn BulkStore, most: usize) -> CaseResult {
+    let one_more = user(most)?;
+    refused(store.save_token(&one_more).await, StoreErrorKind::Full, "saving one more")?;
+    let entry = [Entry::new(one_more.clone())];
+    refused(store.save_entries(&entry).await, StoreErrorKind::Full, "saving one more entry")?;
+    check_eq!(store.get_tokens().await?.len(), most);
+    // What is there can be changed, and what goes makes room.
+    let changed = of("user0@example.com").access_token("test-access-changed").build()?;
+    check_eq!(id_of(&store.save_token(&changed).await?)?.as_str(), "1");
+    check!(store.delete_token(&id("1")?).await?, "id 1 is not there to delete");
+    store.save_token(&one_more).await?;
+    check_eq!(store.get_tokens().await?.len(), most);
     Ok(())
 }
 
