@@ -57,7 +57,8 @@ impl Parameters {
         if values.is_empty() {
             Ok(value)
         } else {
-            Err(invalid(format!("{name} stands in the URL more than once")))
+            Err(invalid(format!("{name} stands in the URL more than once"))
+                .with_hint("leave all but one out"))
         }
     }
 
@@ -77,6 +78,7 @@ impl Parameters {
         let number = |value: String| {
             value.parse().map_err(|_no_number| {
                 invalid(format!("{name} in the URL is not a whole number that can be"))
+                    .with_hint(format!("write it like {name}=5"))
             })
         };
         self.text(name)?.map(number).transpose()
@@ -90,7 +92,10 @@ impl Parameters {
     pub fn seconds(&mut self, name: &str) -> Result<Option<Duration>, StoreError> {
         let seconds = |value: String| {
             let time = value.parse().ok().and_then(|it| Duration::try_from_secs_f64(it).ok());
-            time.ok_or_else(|| invalid(format!("{name} in the URL is not a number of seconds")))
+            time.ok_or_else(|| {
+                invalid(format!("{name} in the URL is not a number of seconds"))
+                    .with_hint(format!("write it like {name}=5 or {name}=2.5"))
+            })
         };
         self.text(name)?.map(seconds).transpose()
     }
@@ -102,9 +107,10 @@ impl Parameters {
     /// Invalid if it is something else, or is there twice.
     pub fn flag(&mut self, name: &str) -> Result<Option<bool>, StoreError> {
         let flag = |value: String| {
-            value
-                .parse()
-                .map_err(|_neither| invalid(format!("{name} in the URL is neither true nor false")))
+            value.parse().map_err(|_neither| {
+                invalid(format!("{name} in the URL is neither true nor false"))
+                    .with_hint(format!("write {name}=true, or leave it out"))
+            })
         };
         self.text(name)?.map(flag).transpose()
     }
@@ -163,6 +169,7 @@ impl Parameters {
 
 fn twice(name: &str) -> StoreError {
     invalid(format!("the URL says more than once what the {name} is"))
+        .with_hint("leave all but one out")
 }
 
 /// Shows no value: it may be a secret.
@@ -179,7 +186,10 @@ impl fmt::Debug for Parameters {
 /// Invalid if it is not UTF-8 text.
 pub fn decoded(part: &str) -> Result<String, StoreError> {
     let text = percent_decode_str(part).decode_utf8();
-    text.map(Into::into).map_err(|_not_text| invalid("a part of the URL is not UTF-8 text"))
+    text.map(Into::into).map_err(|_not_text| {
+        invalid("a part of the URL is not UTF-8 text")
+            .with_hint("write each byte that is no plain letter as %, and two digits")
+    })
 }
 
 #[cfg(test)]
@@ -236,6 +246,7 @@ mod tests {
         ] {
             let error = wrong(query).expect_err(query);
             assert_eq!(error.kind(), StoreErrorKind::Invalid);
+            assert!(error.hint().is_some(), "{error:?}");
             assert!(!format!("{error} {error:?}").contains("test-secret"), "{error:?}");
         }
         assert!(!format!("{:?}", parse("a=test-secret")).contains("test-secret"));

@@ -1,12 +1,10 @@
 //! Store URLs.
 
-use std::{borrow::Cow, path::Path, time::Duration};
-
-use percent_encoding::percent_decode_str;
+use tokenkeep_connect::{Parameters, decoded};
 use tokenkeep_core::{StoreError, StoreErrorKind};
 use url::Url;
 
-use crate::{MysqlConfig, Tls};
+use crate::MysqlConfig;
 
 const FORM: &str = "write mysql://user@host:port/database?table=oauthtoken&password-env=VARIABLE";
 
@@ -35,40 +33,27 @@ pub(crate) fn parse(text: &str) -> Result<MysqlConfig, StoreError> {
         }
         name => config = config.database(decoded(name)?),
     }
-    let mut passwords = usize::from(url.password().is_some());
-    if let Some(password) = url.password() {
-        config = config.password(decoded(password)?);
+    let mut parameters = Parameters::parse(url.query().unwrap_or_default())?;
+    let in_url = url.password().map(decoded).transpose()?;
+    config.password = parameters.password(in_url)?.unwrap_or(config.password);
+    if let Some(table) = parameters.text("table")? {
+        config = config.table(table);
     }
-    for (name, value) in url.query_pairs() {
-        config = match &*name {
-            "table" => config.table(value),
-            "socket" => config.socket(&*value),
-            "tls" => config.tls(tls(&value)?),
-            "ca" => config.ca(&*value),
-            "pool-min" => config.pool_min(number(&name, &value)?),
-            "pool-max" => config.pool_max(number(&name, &value)?),
-            "connect-timeout" => config.connect_timeout(seconds(&name, &value)?),
-            "timeout" => config.timeout(seconds(&name, &value)?),
-            "password-env" => {
-                passwords += 1;
-                config.password(from_environment(&value)?)
-            }
-            "password-file" => {
-                passwords += 1;
-                config.password(from_file(Path::new(&*value))?)
-            }
-            _ => {
-                return Err(invalid("the store's URL has a parameter that is not known")
-                    .with_hint(
-                        "there are table, password-env, password-file, socket, tls, ca, pool-min, \
-                     pool-max, connect-timeout and timeout",
-                    ));
-            }
-        };
+    if let Some(socket) = parameters.text("socket")? {
+        config = config.socket(socket);
     }
-    if passwords > 1 {
-        return Err(invalid("the store's URL says more than once what the password is"));
+    if let Some(tls) = parameters.text("tls")? {
+        config = config.tls(tls.parse()?);
     }
+    if let Some(ca) = parameters.text("ca")? {
+        config = config.ca(ca);
+    }
+    config.pool_min = parameters.number("pool-min")?.unwrap_or(config.pool_min);
+    config.pool_max = parameters.number("pool-max")?.unwrap_or(config.pool_max);
+    let connect_timeout = parameters.seconds("connect-timeout")?;
+    config.connect_timeout = connect_timeout.unwrap_or(config.connect_timeout);
+    config.timeout = parameters.seconds("timeout")?.unwrap_or(config.timeout);
+    parameters.finish()?;
     Ok(config)
 }
 
@@ -76,56 +61,12 @@ fn invalid(message: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, message).with_hint(FORM)
 }
 
-fn decoded(text: &str) -> Result<String, StoreError> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(Cow::into_owned)
-        .map_err(|_not_utf8| invalid("the store's URL holds what is not UTF-8 text"))
-}
-
-fn tls(value: &str) -> Result<Tls, StoreError> {
-    Tls::ALL.into_iter().find(|tls| tls.name() == value).ok_or_else(|| {
-        let names = Tls::ALL.map(Tls::name).join(", ");
-        invalid("tls has a value that is not known").with_hint(format!("there are {names}"))
-    })
-}
-
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, StoreError> {
-    value.parse().map_err(|_not_a_number| invalid(format!("{name} is not a number")))
-}
-
-fn seconds(name: &str, value: &str) -> Result<Duration, StoreError> {
-    Duration::try_from_secs_f64(number(name, value)?)
-        .map_err(|_out_of_range| invalid(format!("{name} is not a number of seconds")))
-}
-
-fn from_environment(variable: &str) -> Result<String, StoreError> {
-    #[expect(clippy::disallowed_methods, reason = "the configuration says which variable")]
-    std::env::var(variable).map_err(|_absent_or_not_text| {
-        StoreError::new(
-            StoreErrorKind::Invalid,
-            format!("the environment has no variable {variable} with a password"),
-        )
-        .with_hint("set it, or name another one with password-env")
-    })
-}
-
-fn from_file(path: &Path) -> Result<String, StoreError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        StoreError::new(
-            StoreErrorKind::Invalid,
-            format!("the password cannot be read from {}", path.display()),
-        )
-        .with_hint("check the path and its permissions")
-        .with_source(std::io::Error::from(error.kind()))
-    })?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use secrecy::ExposeSecret;
+    use tokenkeep_connect::Tls;
 
     use super::*;
 
@@ -149,7 +90,7 @@ mod tests {
         let config = parse("mysql:").unwrap();
         assert_eq!((config.user.as_str(), config.host.as_str()), ("root", "localhost"));
         assert_eq!((config.port, config.database.as_str()), (3306, "zohooauth"));
-        assert_eq!(config.password.expose_secret(), "");
+        assert_eq!(config.password.read().unwrap().expose_secret(), "");
     }
 
     #[test]
@@ -162,8 +103,18 @@ mod tests {
             format!("mysql://root@localhost/?password-file={}", path.display()),
             "mysql://root:test%2Dpassword@localhost/".to_owned(),
         ] {
-            assert_eq!(parse(&url).unwrap().password.expose_secret(), "test-password");
+            let password = parse(&url).unwrap().password.read().unwrap();
+            assert_eq!(password.expose_secret(), "test-password");
         }
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_not_there_is_told_before_anything_is_asked() {
+        let url = "mysql://127.0.0.1:1/?password-file=/nowhere/password";
+        let error = MysqlConfig::from_url(url).unwrap().open().await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(error.operation(), Some(tokenkeep_core::Operation::Open));
+        assert!(error.to_string().contains("/nowhere/password cannot be read"), "{error}");
     }
 
     #[test]
@@ -175,6 +126,7 @@ mod tests {
             "mysql://root:test-password@host/?tls=test-password",
             "mysql://root:test-password@host/?test-password=1",
             "mysql://root:test-password@host/?password-file=/nowhere",
+            "mysql://root@host/?password=test-password",
             "mysql://root:test-password@host/?timeout=test-password",
             "mysql://root:%ff@host/",
         ] {

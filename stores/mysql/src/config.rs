@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use tokenkeep_connect::{Secret, Tls};
 use tokenkeep_core::{Clock, Operation, StoreError, StoreErrorKind, SystemClock};
 
 use crate::{MysqlStore, address, connect, error::Fault, schema};
@@ -39,7 +39,7 @@ pub struct MysqlConfig {
     pub(crate) database: String,
     pub(crate) table: String,
     pub(crate) user: String,
-    pub(crate) password: SecretString,
+    pub(crate) password: Secret,
     pub(crate) tls: Tls,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) pool_min: usize,
@@ -48,44 +48,6 @@ pub struct MysqlConfig {
     pub(crate) timeout: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) read_only: bool,
-}
-
-/// How a connection is secured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Tls {
-    /// Not at all: who can read the network reads tokens.
-    Disable,
-    /// By TLS if the server has it. No certificate is checked, so that this is no help against
-    /// somebody who stands in the middle.
-    #[default]
-    Prefer,
-    /// By TLS always. No certificate is checked.
-    Require,
-    /// By TLS, with a certificate of an authority that is trusted, whatever names it has.
-    VerifyCa,
-    /// By TLS, with a certificate of an authority that is trusted, for the host that is named.
-    VerifyIdentity,
-}
-
-impl Tls {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyIdentity];
-
-    /// As it is written in a URL.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyIdentity => "verify-identity",
-        }
-    }
-
-    pub(crate) fn verifies(self) -> bool {
-        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
-    }
 }
 
 impl MysqlConfig {
@@ -98,7 +60,7 @@ impl MysqlConfig {
             database: "zohooauth".to_owned(),
             table: "oauthtoken".to_owned(),
             user: "root".to_owned(),
-            password: SecretString::default(),
+            password: Secret::value(""),
             tls: Tls::default(),
             ca: None,
             pool_min: 1,
@@ -120,7 +82,8 @@ impl MysqlConfig {
     ///
     /// # Errors
     ///
-    /// Invalid if it is no such URL, or the password cannot be read from where it says.
+    /// Invalid if it is no such URL, or the variable that it names is not set. The error does not
+    /// repeat it.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         address::parse(url).map_err(|error| error.during(Operation::Open))
     }
@@ -171,7 +134,14 @@ impl MysqlConfig {
 
     /// The password of the user.
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = SecretString::from(password.into());
+        self.password = Secret::value(password);
+        self
+    }
+
+    /// The file that the password is read from when the store is opened; a line break at its end
+    /// does not belong to it.
+    pub fn password_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.password = Secret::file(path.as_ref());
         self
     }
 
@@ -223,8 +193,8 @@ impl MysqlConfig {
     /// # Errors
     ///
     /// - Invalid if what was said cannot be.
-    /// - Unavailable if the server cannot be reached, has no such database, or its certificate is
-    ///   not trusted.
+    /// - Unavailable if the server cannot be reached, has no such database, its certificate is
+    ///   not trusted, or the file with the password cannot be read.
     /// - PermissionDenied if the user may not connect, or not make what is missing.
     /// - Corrupt if the table has another shape.
     pub async fn open(self) -> Result<MysqlStore, StoreError> {
@@ -272,14 +242,7 @@ impl MysqlConfig {
         if self.socket.is_some() && !matches!(self.tls, Tls::Disable | Tls::Prefer) {
             return invalid("TLS is not used on a Unix socket: leave tls out, or the socket");
         }
-        if self.ca.is_some() && !self.tls.verifies() {
-            return Err(StoreError::new(
-                StoreErrorKind::Invalid,
-                "an authority is named, but no certificate would be checked",
-            )
-            .with_hint("say tls=verify-identity, or leave ca out"));
-        }
-        Ok(())
+        self.tls.check_ca(self.ca.as_deref())
     }
 }
 

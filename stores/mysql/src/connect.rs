@@ -6,12 +6,13 @@ use mysql_async::{
     Conn, Error, Opts, OptsBuilder, PoolConstraints, PoolOpts, SslOpts, prelude::Queryable,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use tokenkeep_connect::Tls;
 use tokenkeep_core::{StoreError, StoreErrorKind};
 use tokio::time::timeout;
 
 use crate::{
-    MysqlConfig, Tls,
+    MysqlConfig,
     error::{Fault, lacks_tls, other_names},
 };
 
@@ -30,7 +31,9 @@ pub(crate) async fn first(config: &MysqlConfig) -> Result<First, Fault> {
         // Somebody else may be faster, which is as well.
         let _installed_by_another = aws_lc_rs::default_provider().install_default();
     }
-    let (mut conn, opts) = match timeout(config.connect_timeout, secured(config)).await {
+    let password = config.password.read()?;
+    let secured = secured(config, &password);
+    let (mut conn, opts) = match timeout(config.connect_timeout, secured).await {
         Ok(connected) => connected?,
         Err(_elapsed) => {
             return Err(StoreError::new(
@@ -49,8 +52,11 @@ pub(crate) async fn first(config: &MysqlConfig) -> Result<First, Fault> {
     Ok(First { conn, opts: opts.setup(vec![setup]), is_galera })
 }
 
-async fn secured(config: &MysqlConfig) -> Result<(Conn, OptsBuilder), Error> {
-    let plain = opts(config);
+async fn secured(
+    config: &MysqlConfig,
+    password: &SecretString,
+) -> Result<(Conn, OptsBuilder), Error> {
+    let plain = opts(config, password);
     if config.tls == Tls::Disable || config.socket.is_some() {
         return Ok((Conn::new(Opts::from(plain.clone())).await?, plain));
     }
@@ -81,7 +87,7 @@ async fn secured(config: &MysqlConfig) -> Result<(Conn, OptsBuilder), Error> {
     Err(error)
 }
 
-fn opts(config: &MysqlConfig) -> OptsBuilder {
+fn opts(config: &MysqlConfig, password: &SecretString) -> OptsBuilder {
     // How long a connection is kept that nobody needs.
     const IDLE: Duration = Duration::from_secs(60);
     let pool = PoolOpts::new()
@@ -95,7 +101,7 @@ fn opts(config: &MysqlConfig) -> OptsBuilder {
     };
     let opts = OptsBuilder::default()
         .user(Some(&config.user))
-        .pass(Some(config.password.expose_secret()))
+        .pass(Some(password.expose_secret()))
         .db_name(Some(&config.database))
         // Affected rows are those that were found, whether or not they changed.
         .client_found_rows(true)

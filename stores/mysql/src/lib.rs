@@ -17,8 +17,5 @@ mod server;
 mod shared;
 mod store;
 
-pub use self::{
-    config::{MysqlConfig, Tls},
-    inspect::Inspection,
-    store::MysqlStore,
-};
+pub use self::{config::MysqlConfig, inspect::Inspection, store::MysqlStore};
+pub use tokenkeep_connect::Tls;

@@ -8,48 +8,12 @@ use std::{
     time::Duration,
 };
 
+use tokenkeep_connect::{Secret, Tls, client_config};
 use tokenkeep_core::{Clock, Operation, StoreError, StoreErrorKind, SystemClock};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{PostgresStore, tls, url};
-
-/// How a connection is protected, and how far the server has to prove who it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Tls {
-    /// No TLS.
-    Disable,
-    /// TLS where the server has it, without looking at its certificate: it keeps nobody out who can
-    /// change what is sent.
-    #[default]
-    Prefer,
-    /// TLS, without looking at the server's certificate.
-    Require,
-    /// TLS; the certificate has to be signed by an authority that is trusted.
-    VerifyCa,
-    /// TLS; the certificate has to be signed by an authority that is trusted, for this host.
-    VerifyIdentity,
-}
-
-impl FromStr for Tls {
-    type Err = StoreError;
-
-    /// Reads `disable`, `prefer`, `require`, `verify-ca` or `verify-identity`; `verify-full`, as
-    /// libpq calls it, is the latter.
-    fn from_str(text: &str) -> Result<Self, StoreError> {
-        Ok(match text {
-            "disable" => Self::Disable,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-identity" | "verify-full" => Self::VerifyIdentity,
-            _ => {
-                return Err(invalid("there is no such kind of TLS")
-                    .with_hint("say disable, prefer, require, verify-ca or verify-identity"));
-            }
-        })
-    }
-}
+use crate::{PostgresStore, url};
 
 /// What a [`PostgresStore`] is opened with.
 ///
@@ -70,9 +34,9 @@ impl FromStr for Tls {
 #[must_use]
 pub struct PostgresConfig {
     pub(crate) servers: Vec<Server>,
-    /// User, password and database.
+    /// User and database.
     pub(crate) login: tokio_postgres::Config,
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) password: Option<Secret>,
     pub(crate) schema: Option<String>,
     pub(crate) table: String,
     pub(crate) tls: Tls,
@@ -127,15 +91,15 @@ impl PostgresConfig {
     }
 
     /// The user's password.
-    pub fn password(mut self, password: impl AsRef<[u8]>) -> Self {
-        self.login.password(password);
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Secret::value(password));
         self
     }
 
     /// The file that the password is read from, each time a connection is made; a line break at
     /// its end does not belong to it.
     pub fn password_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.password_file = Some(path.as_ref().to_owned());
+        self.password = Some(Secret::file(path.as_ref()));
         self
     }
 
@@ -211,7 +175,7 @@ impl PostgresConfig {
         Self {
             servers,
             login,
-            password_file: None,
+            password: None,
             schema: None,
             table: "oauthtoken".to_owned(),
             tls: Tls::default(),
@@ -240,14 +204,10 @@ impl PostgresConfig {
         if self.timeout.is_zero() || self.connect_timeout.is_zero() {
             return Err(invalid("a time limit of nothing leaves no time for anything"));
         }
-        if self.ca.is_some() && !matches!(self.tls, Tls::VerifyCa | Tls::VerifyIdentity) {
-            return Err(invalid("a ca is named, but the certificate is not looked at")
-                .with_hint("ask for verify-ca or verify-identity, or leave the ca out"));
-        }
-        Ok(())
+        self.tls.check_ca(self.ca.as_deref())
     }
 
-    /// What the driver is told of a server, except for the password in a file.
+    /// What the driver is told of a server, except for the password.
     pub(crate) fn driver(&self, server: &Server) -> tokio_postgres::Config {
         let mut driver = self.login.clone();
         driver
@@ -263,13 +223,13 @@ impl PostgresConfig {
             .ssl_mode(match self.tls {
                 Tls::Disable => SslMode::Disable,
                 Tls::Prefer => SslMode::Prefer,
-                Tls::Require | Tls::VerifyCa | Tls::VerifyIdentity => SslMode::Require,
+                Tls::Require | Tls::VerifyCa | Tls::VerifyIdentity | _ => SslMode::Require,
             });
         driver
     }
 
-    pub(crate) fn connector(&self) -> Result<tokio_postgres_rustls::MakeRustlsConnect, StoreError> {
-        tls::connector(self.tls, self.ca.as_deref())
+    pub(crate) fn connector(&self) -> Result<MakeRustlsConnect, StoreError> {
+        client_config(self.tls, self.ca.as_deref()).map(MakeRustlsConnect::new)
     }
 }
 

@@ -1,7 +1,6 @@
 //! [`Connection`]: one connection to the primary, and its statements.
 
 use std::{
-    fs,
     future::poll_fn,
     sync::{
         Arc,
@@ -9,6 +8,7 @@ use std::{
     },
 };
 
+use secrecy::ExposeSecret as _;
 use tokenkeep_core::StoreError;
 use tokio::{sync::OnceCell, time::timeout};
 use tokio_postgres::{
@@ -78,13 +78,8 @@ impl Connector {
     async fn connect_to(&self, number: usize) -> Result<(Client, Driver), Fault> {
         let server = &self.config.servers[number];
         let mut driver = self.config.driver(server);
-        if let Some(path) = &self.config.password_file {
-            let password = fs::read_to_string(path).map_err(|error| {
-                invalid("the file of the password cannot be read")
-                    .with_hint(format!("see {}", path.display()))
-                    .with_source(error)
-            })?;
-            driver.password(password.trim_end_matches(['\r', '\n']));
+        if let Some(password) = &self.config.password {
+            driver.password(password.read()?.expose_secret());
         }
         let connecting = driver.connect(self.tls.clone());
         match timeout(self.config.connect_timeout, connecting).await {

@@ -16,13 +16,9 @@ mod rows;
 mod schema;
 mod shared;
 mod store;
-mod tls;
 mod transaction;
 mod url;
 mod writes;
 
-pub use self::{
-    config::{PostgresConfig, Tls},
-    inspect::Inspection,
-    store::PostgresStore,
-};
+pub use self::{config::PostgresConfig, inspect::Inspection, store::PostgresStore};
+pub use tokenkeep_connect::Tls;

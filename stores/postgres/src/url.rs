@@ -1,18 +1,16 @@
 //! Reads the URL of a store.
 
-use std::time::Duration;
-
-use percent_encoding::percent_decode_str;
+use tokenkeep_connect::Parameters;
 use tokenkeep_core::StoreError;
 use tokio_postgres::config::Host;
 
 use crate::{
     PostgresConfig,
-    config::{Server, Tls, invalid},
+    config::{Server, invalid},
 };
 
 pub(crate) fn parse(text: &str) -> Result<PostgresConfig, StoreError> {
-    let (base, parameters) = text.split_once('?').unwrap_or((text, ""));
+    let (base, query) = text.split_once('?').unwrap_or((text, ""));
     if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
         return Err(invalid("the URL does not begin with postgres://"));
     }
@@ -21,38 +19,45 @@ pub(crate) fn parse(text: &str) -> Result<PostgresConfig, StoreError> {
             .with_hint("write postgres://user@host:port/database?table=oauthtoken")
     })?;
     let mut config = of_login(&login)?;
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = percent_decode_str(value)
-            .decode_utf8()
-            .map_err(|_not_text| invalid("a parameter of the URL is not UTF-8 text"))?;
-        config = match name {
-            "host" => config.another_host(value),
-            "port" => config.port(number(name, &value)?),
-            "user" => config.user(value),
-            "schema" => config.schema(value),
-            "table" => config.table(value),
-            "tls" | "sslmode" => config.tls(value.parse::<Tls>()?),
-            "ca" | "sslrootcert" => config.ca(value.as_ref()),
-            "password-env" => {
-                let password = variable(&value)?;
-                config.password(password)
-            }
-            "password-file" => config.password_file(value.as_ref()),
-            "timeout" => config.timeout(Duration::from_secs(number(name, &value)?)),
-            "connect-timeout" => config.connect_timeout(Duration::from_secs(number(name, &value)?)),
-            "writers" => config.writers(number(name, &value)?),
-            _ => {
-                return Err(invalid("the URL has a parameter that is not known").with_hint(
-                    "known are schema, table, tls, ca, password-env, password-file, timeout, \
-                     connect-timeout, writers, host, port and user",
-                ));
-            }
-        };
+    let mut parameters = Parameters::parse(query)?;
+    for host in parameters.every("host") {
+        config = config.another_host(host);
     }
     if config.servers.is_empty() {
         config = config.another_host("localhost");
     }
+    if let Some(port) = parameters.number("port")? {
+        config = config.port(port);
+    }
+    if let Some(user) = parameters.text("user")? {
+        config = config.user(user);
+    }
+    if let Some(schema) = parameters.text("schema")? {
+        config = config.schema(schema);
+    }
+    if let Some(table) = parameters.text("table")? {
+        config = config.table(table);
+    }
+    // As libpq calls them, too.
+    for name in ["tls", "sslmode"] {
+        if let Some(tls) = parameters.text(name)? {
+            config = config.tls(tls.parse()?);
+        }
+    }
+    for name in ["ca", "sslrootcert"] {
+        if let Some(ca) = parameters.text(name)? {
+            config = config.ca(ca);
+        }
+    }
+    let in_url = login.get_password().map(|password| str::from_utf8(password).map(str::to_owned));
+    let in_url =
+        in_url.transpose().map_err(|_not_text| invalid("the password is not UTF-8 text"))?;
+    config.password = parameters.password(in_url)?;
+    config.timeout = parameters.seconds("timeout")?.unwrap_or(config.timeout);
+    let connect_timeout = parameters.seconds("connect-timeout")?;
+    config.connect_timeout = connect_timeout.unwrap_or(config.connect_timeout);
+    config.writers = parameters.number("writers")?.unwrap_or(config.writers);
+    parameters.finish()?;
     Ok(config)
 }
 
@@ -61,9 +66,6 @@ fn of_login(parsed: &tokio_postgres::Config) -> Result<PostgresConfig, StoreErro
     let mut login = tokio_postgres::Config::new();
     if let Some(user) = parsed.get_user() {
         login.user(user);
-    }
-    if let Some(password) = parsed.get_password() {
-        login.password(password);
     }
     if let Some(database) = parsed.get_dbname() {
         login.dbname(database);
@@ -86,20 +88,13 @@ fn of_login(parsed: &tokio_postgres::Config) -> Result<PostgresConfig, StoreErro
     Ok(PostgresConfig::at(servers, login))
 }
 
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, StoreError> {
-    value.parse().map_err(|_no_number| invalid(format!("{name} in the URL is not a whole number")))
-}
-
-fn variable(name: &str) -> Result<String, StoreError> {
-    #[expect(clippy::disallowed_methods, reason = "this is the configuration, and says which")]
-    std::env::var(name).map_err(|_why_not| {
-        invalid("the environment variable that password-env names is not set")
-            .with_hint("set it, or use password-file")
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use secrecy::ExposeSecret as _;
+    use tokenkeep_connect::Tls;
+
     use super::*;
 
     #[test]
@@ -112,7 +107,8 @@ mod tests {
         let places: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
         assert_eq!(places, ["a.example:5433", "b.example:5434"]);
         assert_eq!(config.login.get_user(), Some("tokens"));
-        assert_eq!(config.login.get_password(), Some(&b"test/password"[..]));
+        let password = config.password.as_ref().unwrap().read().unwrap();
+        assert_eq!(password.expose_secret(), "test/password");
         assert_eq!(config.login.get_dbname(), Some("zoho"));
         assert_eq!((config.schema.as_deref(), config.table.as_str()), (Some("crm"), "oauth"));
         assert_eq!(config.tls, Tls::VerifyIdentity);
@@ -142,6 +138,8 @@ mod tests {
             "postgres://tk:test-password@host/db?tls=maybe",
             "postgres://tk:test-password@host/db?timeout=soon",
             "postgres://tk:test-password@host/db?test-password=1",
+            "postgres://tk:test-password@host/db?password=test-password",
+            "postgres://tk:test-password@host/db?password-file=/nowhere",
             "postgres://tk:test-password@host/db?password-env=TOKENKEEP_TEST_NOT_SET",
             "postgres://tk:test-password@host/db?table=%ff",
         ] {

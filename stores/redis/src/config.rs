@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use tokenkeep_connect::{Secret, Tls};
 use tokenkeep_core::{Clock, Operation, StoreError, SystemClock};
 
-use crate::{RedisStore, Tls, error::invalid, url};
+use crate::{RedisStore, error::invalid, url};
 
 /// What a [`RedisStore`] is opened with.
 ///
@@ -69,8 +70,7 @@ pub(crate) enum Topology {
 #[derive(Clone, Default)]
 pub(crate) struct Login {
     pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) password: Option<Secret>,
 }
 
 /// How many replicas have to confirm a write, and how long that may take.
@@ -151,14 +151,14 @@ impl RedisConfig {
 
     /// The user's password.
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.login.password = Some(password.into());
+        self.login.password = Some(Secret::value(password));
         self
     }
 
     /// The file that the password is read from, each time a connection is made; a line break at
     /// its end does not belong to it.
     pub fn password_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.login.password_file = Some(path.as_ref().to_owned());
+        self.login.password = Some(Secret::file(path.as_ref()));
         self
     }
 
@@ -170,18 +170,18 @@ impl RedisConfig {
 
     /// The password for sentinels; none unless said.
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel_login.password = Some(password.into());
+        self.sentinel_login.password = Some(Secret::value(password));
         self
     }
 
     /// The file that the password for sentinels is read from.
     pub fn sentinel_password_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.sentinel_login.password_file = Some(path.as_ref().to_owned());
+        self.sentinel_login.password = Some(Secret::file(path.as_ref()));
         self
     }
 
     /// How connections are protected: not at all ([`Tls::Disable`]) unless said. Redis has a port
-    /// of its own for TLS.
+    /// of its own for TLS, so that [`Tls::Prefer`] cannot be.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
         self
@@ -259,7 +259,7 @@ impl RedisConfig {
             database: 0,
             login: Login::default(),
             sentinel_login: Login::default(),
-            tls: Tls::default(),
+            tls: Tls::Disable,
             ca: None,
             prefix: "tokenkeep".to_owned(),
             timeout: Duration::from_secs(10),
@@ -293,18 +293,15 @@ impl RedisConfig {
             // WAIT takes 0 for "for ever".
             return Err(invalid("replicas need some time to confirm a write"));
         }
-        if self.login.user.is_some()
-            && self.login.password.is_none()
-            && self.login.password_file.is_none()
-        {
+        if self.login.user.is_some() && self.login.password.is_none() {
             return Err(invalid("a user is named, and no password")
                 .with_hint("use ?password-env or ?password-file"));
         }
-        if self.ca.is_some() && !matches!(self.tls, Tls::VerifyCa | Tls::VerifyIdentity) {
-            return Err(invalid("a ca is named, but the certificate is not looked at")
-                .with_hint("ask for verify-ca or verify-identity, or leave the ca out"));
+        if self.tls == Tls::Prefer {
+            return Err(invalid("Redis has TLS on a port of its own, or not at all")
+                .with_hint("say disable, require, verify-ca or verify-identity"));
         }
-        Ok(())
+        self.tls.check_ca(self.ca.as_deref())
     }
 }
 

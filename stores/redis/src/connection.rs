@@ -1,11 +1,13 @@
 //! One connection to one server.
 
-use std::{fs, io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use redis::{
     AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value, aio::MultiplexedConnection,
 };
 use rustls::pki_types::ServerName;
+use secrecy::ExposeSecret as _;
+use tokenkeep_connect::{Tls, client_config};
 use tokenkeep_core::{StoreError, StoreErrorKind};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,7 +24,7 @@ use crate::{
 /// What connections are made with.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    pub(crate) tls: Option<TlsConnector>,
+    tls: Option<TlsConnector>,
 }
 
 /// A connection that is logged in. Clones are the same connection; requests that are made at the
@@ -34,6 +36,11 @@ pub(crate) struct Connection {
 }
 
 impl Connector {
+    pub(crate) fn new(tls: Tls, ca: Option<&Path>) -> Result<Self, StoreError> {
+        let config = (tls != Tls::Disable).then(|| client_config(tls, ca)).transpose()?;
+        Ok(Self { tls: config.map(|config| TlsConnector::from(Arc::new(config))) })
+    }
+
     /// Connects to `node`, logs in and selects the database, by `until`.
     pub(crate) async fn connect(
         &self,
@@ -118,12 +125,13 @@ fn not_tls(error: &io::Error) -> Fault {
 impl Connection {
     async fn log_in(&self, login: &Login, database: u16) -> Result<(), Fault> {
         let mut requests = Pipeline::new();
-        if let Some(password) = password(login).map_err(Fault::final_)? {
+        if let Some(password) = &login.password {
+            let password = password.read().map_err(Fault::final_)?;
             let request = requests.cmd("AUTH");
             if let Some(user) = &login.user {
                 request.arg(user);
             }
-            request.arg(password);
+            request.arg(password.expose_secret());
         }
         if database != 0 {
             requests.cmd("SELECT").arg(database);
@@ -159,15 +167,4 @@ impl Connection {
 /// An answer, unless it is a refusal.
 pub(crate) fn refused(answer: Value) -> Result<Value, Fault> {
     if let Value::ServerError(refusal) = &answer { Err(Fault::of(refusal)) } else { Ok(answer) }
-}
-
-fn password(login: &Login) -> Result<Option<String>, StoreError> {
-    let Some(path) = &login.password_file else { return Ok(login.password.clone()) };
-    let mut text = fs::read_to_string(path).map_err(|error| {
-        unavailable("the file with the password cannot be read")
-            .with_hint(format!("see {}", path.display()))
-            .with_source(error)
-    })?;
-    text.truncate(text.trim_end_matches(['\r', '\n']).len());
-    Ok(Some(text))
 }

@@ -16,7 +16,7 @@ mod rows;
 mod script;
 mod shared;
 mod store;
-mod tls;
 mod url;
 
-pub use self::{config::RedisConfig, inspect::Inspection, store::RedisStore, tls::Tls};
+pub use self::{config::RedisConfig, inspect::Inspection, store::RedisStore};
+pub use tokenkeep_connect::Tls;

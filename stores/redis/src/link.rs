@@ -19,7 +19,6 @@ use crate::{
     keys::Keys,
     primary,
     script::Call,
-    tls,
 };
 
 /// How long the pauses between attempts are, first and at most.
@@ -69,7 +68,7 @@ enum Request<'a> {
 
 impl Link {
     pub(crate) fn new(config: RedisConfig) -> Result<Self, StoreError> {
-        let connector = Connector { tls: tls::connector(config.tls, config.ca.as_deref())? };
+        let connector = Connector::new(config.tls, config.ca.as_deref())?;
         let keys = Keys::new(&config.prefix);
         Ok(Self {
             config,

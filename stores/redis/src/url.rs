@@ -1,12 +1,12 @@
 //! Reads the URL of a store.
 
-use std::{borrow::Cow, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
-use percent_encoding::percent_decode_str;
+use tokenkeep_connect::{Parameters, Tls, decoded};
 use tokenkeep_core::StoreError;
 
 use crate::{
-    RedisConfig, Tls,
+    RedisConfig,
     config::{Node, Topology},
     error::invalid,
 };
@@ -25,9 +25,10 @@ pub(crate) fn parse(text: &str) -> Result<RedisConfig, StoreError> {
         Some((login, hosts)) => (Some(login), hosts),
         None => (None, authority),
     };
-    let query = Query::parse(query)?;
-
-    let mut config = match (query.flag("cluster")?, query.flag("sentinel")?, query.get("master")) {
+    let mut parameters = Parameters::parse(query)?;
+    let is_cluster = parameters.flag("cluster")?.unwrap_or(false);
+    let is_sentinel = parameters.flag("sentinel")?.unwrap_or(false);
+    let mut config = match (is_cluster, is_sentinel, parameters.text("master")?) {
         (true, false, None) => RedisConfig::cluster(""),
         (false, true, Some(master)) => RedisConfig::sentinel("", master),
         (false, false, None) => RedisConfig::new(""),
@@ -46,16 +47,16 @@ pub(crate) fn parse(text: &str) -> Result<RedisConfig, StoreError> {
     if !database.is_empty() {
         config = config.database(number("the database", database)?);
     }
-    if let Some(login) = login {
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        if !user.is_empty() {
-            config = config.user(decoded(user)?);
-        }
-        if !password.is_empty() {
-            config = config.password(decoded(password)?);
-        }
+    let (user, password) = login
+        .unwrap_or_default()
+        .split_once(':')
+        .unwrap_or_else(|| (login.unwrap_or_default(), ""));
+    if !user.is_empty() {
+        config = config.user(decoded(user)?);
     }
-    with_parameters(config, &query)
+    let password = (!password.is_empty()).then(|| decoded(password)).transpose()?;
+    config.login.password = parameters.password(password)?;
+    with_parameters(config, parameters)
 }
 
 fn with_hosts(mut config: RedisConfig, hosts: &str) -> Result<RedisConfig, StoreError> {
@@ -82,112 +83,55 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), StoreError> {
         },
     };
     let port = port.map(|port| number("a port", port)).transpose()?;
-    Ok((decoded(host)?.into_owned(), port))
+    Ok((decoded(host)?, port))
 }
 
-fn with_parameters(mut config: RedisConfig, query: &Query<'_>) -> Result<RedisConfig, StoreError> {
-    let mut wait_timeout = DEFAULT_WAIT;
-    let mut replicas = None;
-    for (name, value) in &query.0 {
-        let (name, value) = (*name, value.as_ref());
-        config = match name {
-            "cluster" | "sentinel" | "master" => config,
-            "prefix" => config.prefix(value),
-            "tls" => {
-                let tls: Tls = value.parse()?;
-                if config.tls != Tls::Disable && tls == Tls::Disable {
-                    return Err(invalid("rediss:// is TLS, and the URL forbids it")
-                        .with_hint("write redis://"));
-                }
-                config.tls(tls)
-            }
-            "ca" => config.ca(value),
-            "password-env" => {
-                let password = variable(name, value)?;
-                config.password(password)
-            }
-            "password-file" => config.password_file(value),
-            "sentinel-user" => config.sentinel_user(value),
-            "sentinel-password-env" => {
-                let password = variable(name, value)?;
-                config.sentinel_password(password)
-            }
-            "sentinel-password-file" => config.sentinel_password_file(value),
-            "timeout" => config.timeout(Duration::from_secs(number(name, value)?)),
-            "wait-replicas" => {
-                replicas = Some(number(name, value)?);
-                config
-            }
-            "wait-timeout" => {
-                wait_timeout = Duration::from_millis(number(name, value)?);
-                config
-            }
-            "expire-after" => config.expire_after(Duration::from_secs(number(name, value)?)),
-            _ => {
-                return Err(invalid("the URL has a parameter that is not known").with_hint(
-                    "known are prefix, cluster, sentinel, master, tls, ca, password-env, \
-                     password-file, sentinel-user, sentinel-password-env, \
-                     sentinel-password-file, timeout, wait-replicas, wait-timeout and \
-                     expire-after",
-                ));
-            }
-        };
+fn with_parameters(
+    mut config: RedisConfig,
+    mut parameters: Parameters,
+) -> Result<RedisConfig, StoreError> {
+    if let Some(prefix) = parameters.text("prefix")? {
+        config = config.prefix(prefix);
     }
-    if config.topology == Topology::Single && config.sentinel_login.user.is_some() {
+    if let Some(tls) = parameters.text("tls")? {
+        let tls: Tls = tls.parse()?;
+        if config.tls != Tls::Disable && tls == Tls::Disable {
+            return Err(
+                invalid("rediss:// is TLS, and the URL forbids it").with_hint("write redis://")
+            );
+        }
+        config = config.tls(tls);
+    }
+    if let Some(ca) = parameters.text("ca")? {
+        config = config.ca(ca);
+    }
+    if let Some(user) = parameters.text("sentinel-user")? {
+        config = config.sentinel_user(user);
+    }
+    config.sentinel_login.password = parameters.secret("sentinel-password")?;
+    config.timeout = parameters.seconds("timeout")?.unwrap_or(config.timeout);
+    let replicas = parameters.number("wait-replicas")?;
+    let wait = parameters.number("wait-timeout")?.map_or(DEFAULT_WAIT, Duration::from_millis);
+    if let Some(replicas) = replicas {
+        config = config.wait_replicas(replicas, wait);
+    }
+    config.lifetime = parameters.seconds("expire-after")?;
+    parameters.finish()?;
+    let asks_sentinels = config.sentinel_login.user.is_some();
+    if config.topology == Topology::Single && asks_sentinels {
         return Err(invalid("a user for sentinels is named, and no sentinels"));
     }
-    Ok(match replicas {
-        Some(replicas) => config.wait_replicas(replicas, wait_timeout),
-        None => config,
-    })
-}
-
-/// The parameters of a URL, decoded.
-struct Query<'a>(Vec<(&'a str, Cow<'a, str>)>);
-
-impl<'a> Query<'a> {
-    fn parse(text: &'a str) -> Result<Self, StoreError> {
-        let parameters = text.split('&').filter(|parameter| !parameter.is_empty());
-        let pairs = parameters.map(|parameter| {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            Ok((name, decoded(value)?))
-        });
-        Ok(Self(pairs.collect::<Result<_, StoreError>>()?))
-    }
-
-    fn get(&self, wanted: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_ref())
-    }
-
-    fn flag(&self, name: &str) -> Result<bool, StoreError> {
-        match self.get(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(_) => Err(invalid(format!("{name} in the URL is not true or false"))),
-        }
-    }
-}
-
-fn decoded(value: &str) -> Result<Cow<'_, str>, StoreError> {
-    percent_decode_str(value)
-        .decode_utf8()
-        .map_err(|_not_text| invalid("a part of the URL is not UTF-8 text"))
+    Ok(config)
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, StoreError> {
     value.parse().map_err(|_no_number| invalid(format!("{name} in the URL is not a whole number")))
 }
 
-fn variable(parameter: &str, name: &str) -> Result<String, StoreError> {
-    #[expect(clippy::disallowed_methods, reason = "this is the configuration, and says which")]
-    std::env::var(name).map_err(|_why_not| {
-        invalid(format!("the environment variable that {parameter} names is not set"))
-            .with_hint("set it, or use a file")
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn node(host: &str, port: u16) -> Node {
@@ -208,7 +152,8 @@ mod tests {
         );
         assert_eq!((&config.topology, config.tls), (&Topology::Cluster, Tls::VerifyIdentity));
         assert_eq!(config.login.user.as_deref(), Some("tokens"));
-        assert_eq!(config.login.password.as_deref(), Some("test/password"));
+        let password = config.login.password.as_ref().unwrap().read().unwrap();
+        assert_eq!(password.expose_secret(), "test/password");
         assert_eq!(config.ca.as_deref(), Some("/etc/ca.pem".as_ref()));
         assert_eq!((config.prefix.as_str(), config.timeout), ("crm", Duration::from_secs(7)));
         let replicas = config.replicas.unwrap();
@@ -244,6 +189,9 @@ mod tests {
             "redis://tk:test-password@host/0?master=m",
             "redis://tk:test-password@host/0?timeout=soon",
             "redis://tk:test-password@host/0?test-password=1",
+            "redis://tk:test-password@host/0?password-file=/nowhere",
+            "redis://host/0?password=test-password",
+            "redis://host/0?sentinel=true&master=m&sentinel-password=test-password",
             "redis://tk:test-password@host/0?password-env=TOKENKEEP_TEST_NOT_SET",
             "redis://tk:test-password@host/0?prefix=%ff",
         ] {
@@ -265,6 +213,7 @@ mod tests {
             "redis://a?wait-replicas=1&wait-timeout=0",
             "redis://tokens@a",
             "redis://a?ca=/etc/ca.pem",
+            "redis://a?tls=prefer",
         ] {
             let error = RedisConfig::from_url(text).unwrap().open().await.unwrap_err();
             assert_eq!(error.kind(), tokenkeep_core::StoreErrorKind::Invalid, "{text}");

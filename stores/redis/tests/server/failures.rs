@@ -35,7 +35,7 @@ pub(crate) async fn wrong_login(nodes: Vec<Address>) {
     let path = directory.path().join("password");
     let of_file =
         || RedisConfig::new(&node.host).port(node.port).user(&node.user).password_file(&path);
-    refused(of_file(), StoreErrorKind::Unavailable, "file with the password cannot be read").await;
+    refused(of_file(), StoreErrorKind::Unavailable, "cannot be read").await;
     #[expect(clippy::disallowed_methods, reason = "nothing that must survive")]
     std::fs::write(&path, format!("{}\n", node.password)).unwrap();
     of_file().prefix(prefix()).open().await.unwrap();

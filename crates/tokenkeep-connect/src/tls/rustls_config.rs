@@ -1,4 +1,4 @@
-//! What a server's certificate is held against.
+//! TLS by rustls, for the drivers that take its configuration.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,12 +12,16 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use tokenkeep_core::StoreError;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{Tls, invalid};
+use crate::{Tls, invalid};
 
-/// What makes TLS connections of this kind.
-pub(crate) fn connector(tls: Tls, ca: Option<&Path>) -> Result<MakeRustlsConnect, StoreError> {
+/// What a connection of this kind is made with. Whether one is protected at all is the caller's to
+/// decide. The authorities are those in the file `ca`, in PEM, or else those of the system.
+///
+/// # Errors
+///
+/// Invalid if the authorities cannot be read, or there are none.
+pub fn client_config(tls: Tls, ca: Option<&Path>) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match tls {
         Tls::Disable | Tls::Prefer | Tls::Require => {
@@ -32,7 +36,7 @@ pub(crate) fn connector(tls: Tls, ca: Option<&Path>) -> Result<MakeRustlsConnect
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    Ok(config)
 }
 
 fn webpki(
