@@ -2,6 +2,7 @@
 
 mod arrows;
 mod hygiene;
+mod minimum;
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -18,6 +19,7 @@ const PARTS: [(&str, Part); 7] = [
     ("format", format),
     ("arrows", |workspace| {
         arrows::check(workspace)?;
+        minimum::check(workspace)?;
         hygiene::check()
     }),
     ("clippy", clippy),

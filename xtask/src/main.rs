@@ -29,7 +29,8 @@ Development tasks of tokenkeep.
                                   clippy    each crate by itself, with no, default and all features
                                   features  each feature by itself compiles
                                   docs      documentation without a warning
-                                  arrows    who may depend on whom; hygiene of the repository
+                                  arrows    who may depend on whom; minimum Rust versions; hygiene of the
+                                            repository
                                   deny      licences and bans (where cargo-deny is installed)
                                   tests     cargo xtask test; whatever cannot run is a failure
   cargo xtask soak              the long forms of tests that have one; a table of what ran
