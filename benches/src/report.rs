@@ -191,7 +191,7 @@ impl Report {
 
     /// What the peer's figure is of ours, at the worst size.
     fn of_peer(&self, name: &str, store: &str) -> Option<f64> {
-        let rows = self.0.iter().filter(|row| row.name == name && row.store == store);
+        let rows = self.rows.iter().filter(|row| row.name == name && row.store == store);
         rows.filter_map(|row| Some(row.peer.as_ref()?.1 / row.medians.ours)).reduce(f64::min)
     }
 
@@ -259,7 +259,7 @@ impl Report {
                 ("save", "save, times the bare driver's upsert"),
                 ("save_decided", "save, times the bare driver that reads, decides and writes"),
             ] {
-                let ratios = self.0.iter().filter(|it| it.name == row && it.store == store);
+                let ratios = self.rows.iter().filter(|it| it.name == row && it.store == store);
                 let worst = ratios.map(|it| it.medians.ours / it.medians.limit).reduce(f64::max);
                 if let Some(worst) = worst {
                     let name = format!("{store} {what}, the worst size");
