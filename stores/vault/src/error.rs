@@ -11,6 +11,8 @@ use crate::client::Reply;
 pub(crate) struct Fault {
     pub(crate) error: StoreError,
     pub(crate) then: Then,
+    /// Whether Vault said so, rather than nothing.
+    pub(crate) is_answer: bool,
 }
 
 /// What may be done about it.
@@ -26,11 +28,11 @@ pub(crate) enum Then {
 
 impl Fault {
     pub(crate) fn final_(error: StoreError) -> Self {
-        Self { error, then: Then::GiveUp }
+        Self { error, then: Then::GiveUp, is_answer: true }
     }
 
     fn new(kind: StoreErrorKind, message: &str, hint: &str, then: Then) -> Self {
-        Self { error: StoreError::new(kind, message).with_hint(hint), then }
+        Self { error: StoreError::new(kind, message).with_hint(hint), then, is_answer: true }
     }
 
     /// No complete answer came.
@@ -53,7 +55,8 @@ impl Fault {
         let error = StoreError::new(StoreErrorKind::Unavailable, message)
             .with_hint(hint)
             .with_source(error.without_url());
-        Self { error, then: if connecting { Then::TryAgain(None) } else { Then::Doubt } }
+        let then = if connecting { Then::TryAgain(None) } else { Then::Doubt };
+        Self { error, then, is_answer: false }
     }
 
     /// An answer that says no.

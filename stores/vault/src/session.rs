@@ -97,13 +97,15 @@ impl Deadline {
             .without_max_times()
             .with_jitter()
             .build();
-        Pauses { deadline: self, steps }
+        Pauses { deadline: self, steps, told: None }
     }
 }
 
 pub(crate) struct Pauses {
     deadline: Deadline,
     steps: backon::ExponentialBackoff,
+    /// The last that Vault said.
+    told: Option<Fault>,
 }
 
 impl Pauses {
@@ -116,7 +118,8 @@ impl Pauses {
 
     /// Waits before the next try of what may be made twice.
     ///
-    /// The fault, if it is not to be tried again or the time is over.
+    /// The fault, if it is not to be tried again or the time is over. The last try may have been too
+    /// short for an answer; then it is what Vault said before.
     pub(crate) async fn again(&mut self, fault: Fault) -> Result<(), Fault> {
         let at_least = match fault.then {
             Then::GiveUp => return Err(fault),
@@ -124,7 +127,13 @@ impl Pauses {
             Then::Doubt => None,
         };
         tracing::debug!(error = %fault.error, "asking Vault again");
-        if self.next(at_least).await { Ok(()) } else { Err(fault) }
+        if self.next(at_least).await {
+            if fault.is_answer {
+                self.told = Some(fault);
+            }
+            return Ok(());
+        }
+        Err(self.told.take().filter(|_told| !fault.is_answer).unwrap_or(fault))
     }
 }
 

@@ -91,6 +91,12 @@ async fn a_sealed_vault_changes_nothing_and_goes_on_when_it_is_unsealed() {
     let error = check(saved, StoreErrorKind::Unavailable, "sealed");
     assert_eq!(error.outcome(), Outcome::NotApplied);
     check(store.change_mark().await, StoreErrorKind::Unavailable, "sealed");
+    // What it said first is told, also if later tries have no answer.
+    for request in 1..200 {
+        server.fail(request, VaultFault::HangBefore);
+    }
+    check(store.change_mark().await, StoreErrorKind::Unavailable, "sealed");
+    assert!(server.disarm() > 0, "no try was left without an answer");
     server.seal(false);
     store.save_token(&token("alice", "2")).await.unwrap();
     assert_eq!(secrets(&server).len(), 1);

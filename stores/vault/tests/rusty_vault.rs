@@ -18,7 +18,7 @@ use tokenkeep_store_vault::{VaultConfig, VaultStore};
 use tokio::time::{Instant, timeout};
 
 const PREFIX: &str = "test/store";
-const SHORT: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_millis(1_500);
 /// How long a token of the tests' role lives.
 const TTL: Duration = Duration::from_secs(2);
 
