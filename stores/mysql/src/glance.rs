@@ -2,10 +2,8 @@
 //! turn since.
 //!
 //! So is written what most saves are: other values of one token, which stays whose it is, while
-//! nobody else saves. All else, errors included, is decided again in its [turn](Transaction), under
-//! locks.
-//!
-//! [`Transaction`]: crate::server::Transaction
+//! nobody else saves. All else, errors included, is decided again in its
+//! [turn](crate::server::Transaction), under locks.
 
 use std::{
     hash::{BuildHasher, RandomState},

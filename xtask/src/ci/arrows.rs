@@ -11,6 +11,8 @@ const CORE: &str = "tokenkeep-core";
 const CONNECT: &str = "tokenkeep-connect";
 const CLI: &str = "tokenkeep-cli";
 const SERVERS: &str = "tokenkeep-servers";
+/// The packages that are run for development only.
+const TASKS: [&str; 2] = ["tokenkeep-benches", "xtask"];
 
 /// What needs a runtime, a network or a server.
 const HEAVY: [&str; 7] =
@@ -47,9 +49,9 @@ fn wrong_arrows(package: &Package) -> Vec<String> {
         .depends_on
         .iter()
         .filter(|(target, kind)| {
-            let is_test_or_task = kind == "dev" || package.name == "xtask";
+            let may_start_servers = kind == "dev" || TASKS.contains(&package.name.as_str());
             target == CLI
-                || target == SERVERS && !is_test_or_task
+                || target == SERVERS && !may_start_servers
                 || kind == "normal"
                     && allowed.is_some_and(|allowed| {
                         !allowed.iter().any(|prefix| target.starts_with(prefix))
@@ -124,9 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn only_tests_and_tasks_start_servers() {
+    fn only_tests_tasks_and_benchmarks_start_servers() {
         let arrow = |name, kind| wrong_arrows(&package(name, "x", SERVERS, kind)).len();
         assert_eq!((arrow("anything", "dev"), arrow("xtask", "normal")), (0, 0));
+        assert_eq!(arrow("tokenkeep-benches", "normal"), 0);
         assert_eq!((arrow("anything", "normal"), arrow("anything", "build")), (1, 1));
     }
 }
