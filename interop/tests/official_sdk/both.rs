@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -240,20 +240,28 @@ pub(crate) async fn a_reader_of_ours_beside_a_saving_sdk_never_misses(mut scene:
     }
     let Scene { mut sdk, .. } = scene;
     let (user, untouched) = (stored[3].user().to_owned(), &stored[8]);
-    let saves = tokio::task::spawn_blocking(move || {
-        for number in 0..count {
-            sdk.save(&Columns::update(&user, format!("{number}-{}", "t".repeat(number % 200))));
+    let (done, saved) = (Stop(Arc::default()), Arc::new(AtomicUsize::new(0)));
+    let saves = tokio::task::spawn_blocking({
+        let (done, saved) = (Arc::clone(&done.0), Arc::clone(&saved));
+        move || {
+            for number in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
+                let value = format!("{number}-{}", "t".repeat(number % 200));
+                sdk.save(&Columns::update(&user, value));
+                saved.fetch_add(1, Ordering::Relaxed);
+            }
         }
     });
+    // So many of both, however the machine shares its time between them.
     let mut reads = 0;
-    while !saves.is_finished() {
+    while reads <= count / 10 || saved.load(Ordering::Relaxed) < count {
+        assert!(!saves.is_finished(), "the SDK stopped after {saved:?} saves");
         assert_eq!(ours.find_user(untouched.user()).await.as_ref(), Some(untouched));
         assert_eq!(ours.find_by_id(&untouched.id()).await.as_ref(), Some(untouched));
         assert_eq!(ours.tokens().await.len(), stored.len());
         reads += 1;
     }
+    drop(done);
     saves.await.unwrap();
-    assert!(reads > count / 10, "{reads} reads beside {count} saves show little");
 }
 
 pub(crate) async fn a_reading_sdk_beside_our_saves_never_misses(mut scene: Scene) {
