@@ -20,7 +20,7 @@ use tokenkeep_store_postgres::PostgresConfig;
 use tokenkeep_store_redis::RedisConfig;
 use tokenkeep_store_sqlite::SqliteStore;
 
-use crate::{report::Report, timer::now, tokens};
+use crate::{postgres, report::Report, timer::now, tokens};
 
 /// How many tokens are moved where that takes no more than a few seconds; and where it does.
 const FAST: usize = 20_000;
@@ -135,9 +135,11 @@ impl Store {
             }
             Place::Postgres(server) => {
                 let address = &server.nodes()[0];
-                let config = PostgresConfig::new(&*address.host, "postgres").port(address.port);
+                let making = postgres::connect(address, "postgres").await?;
+                making.batch_execute(&format!("create database {name}")).await?;
+                let config = PostgresConfig::new(&*address.host, &*name).port(address.port);
                 let config = config.user(&*address.user).password(&address.password);
-                Arc::new(config.table(&name).open().await?)
+                Arc::new(config.open().await?)
             }
             Place::Redis(server) => {
                 let address = &server.nodes()[0];

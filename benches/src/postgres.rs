@@ -193,7 +193,7 @@ fn parameters(row: &[String; 10]) -> [&(dyn ToSql + Sync); 10] {
     })
 }
 
-async fn connect(address: &Address, database: &str) -> Result<Client> {
+pub(crate) async fn connect(address: &Address, database: &str) -> Result<Client> {
     let url = format!("{}/{database}", address.url());
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(async move {
